@@ -1,0 +1,105 @@
+/*
+ * relay/exit.h - seam: open, send, connect, close towards the far side
+ *
+ * An exit is one way out: exit/direct.c uses sockets of this machine, a later one
+ * a TURN client to another relay. A session (an allocation, a SOCKS association)
+ * asks for an association and gets its *relayed address*, the one peers see.
+ *
+ * Everything that may take a round trip answers through assoc_events; an exit that
+ * knows the answer at once calls back before the call returns, so set your state
+ * first. After close() no event comes.
+ *
+ * Owner:   the exit owns an assoc from open() to close(). A stream handed to
+ *          on_connected()/on_accepted() belongs to the session from then on.
+ * Threads: an exit object belongs to one worker.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/net/addr.h"
+
+struct assoc;
+struct exit;
+struct stream;
+
+/* Documented answers of an exit; 0 is success. */
+enum exit_result {
+    EXIT_OK = 0,
+    EXIT_E_FAMILY = 1,      /* no address of that family here (-> 440) */
+    EXIT_E_CAPACITY = 2,    /* no port, descriptor or memory left (-> 508) */
+    EXIT_E_FORBIDDEN = 3,   /* policy refuses this peer (-> 403) */
+    EXIT_E_TOKEN = 4,       /* the reservation token is unknown or has expired (-> 508) */
+    EXIT_E_UNREACHABLE = 5, /* connect: refused, no route (-> 447) */
+    EXIT_E_TIMEOUT = 6,     /* connect: no answer in time (-> 447) */
+    EXIT_E_DUPLICATE = 7,   /* connect: that 5-tuple exists already (-> 446) */
+    EXIT_E_DOWN = 8,        /* the way out is gone (upstream lost) */
+};
+
+struct assoc_want {
+    bool tcp;          /* a TCP association (RFC 6062): IPv4 or IPv6, not both */
+    bool v4, v6;       /* families wanted; with both, one of them may fail (see on_open) */
+    bool even_port;    /* EVEN-PORT */
+    bool reserve;      /* and reserve the next higher port (R bit) */
+    bool has_token;    /* take the reserved socket instead of choosing a port */
+    uint8_t token[8];  /* RESERVATION-TOKEN */
+    struct addr local; /* the address the client reached: the default relayed address */
+};
+
+struct assoc_opened {
+    enum exit_result result;               /* EXIT_OK when at least one family was opened */
+    enum exit_result result_v4, result_v6; /* of each family that was asked for */
+    struct addr relayed_v4, relayed_v6; /* what peers see (public-address applied) or ADDR_NONE */
+    bool has_token;
+    uint8_t token[8]; /* for the reserved port */
+};
+
+/* What the far side reported about a datagram we sent (RFC 8656, section 11.5). */
+struct assoc_icmp {
+    struct addr peer;
+    uint8_t type, code; /* as received: ICMPv4 or ICMPv6 by the peer's family */
+    uint32_t data;      /* next-hop MTU for "too big", else 0 */
+};
+
+struct assoc_events {
+    void (*on_open)(void *user, const struct assoc_opened *opened);
+    /* A batch of datagrams is being delivered; `data` stays until the worker's next flush. */
+    void (*on_datagram)(void *user, const struct addr *peer, const uint8_t *data, size_t len);
+    void (*on_icmp)(void *user, const struct assoc_icmp *icmp);
+    /* Answer to connect(); `stream` is NULL unless result is EXIT_OK, else the session's. */
+    void (*on_connected)(void *user, uint32_t connect_id, enum exit_result result,
+                         struct stream *stream);
+    /* A peer connected to the relayed address of a TCP association; the session owns `stream`. */
+    void (*on_accepted)(void *user, const struct addr *peer, struct stream *stream);
+    /* The association is lost; close() it. Never called by the direct exit. */
+    void (*on_lost)(void *user, enum exit_result why);
+};
+
+struct exit_ops {
+    /* Return: 0 and *ret_assoc, and on_open() is or will be called once; or -ENOMEM. On a failed
+     * open the assoc still has to be closed. */
+    int (*open)(struct exit *e, const struct assoc_want *want, const struct assoc_events *events,
+                void *user, struct assoc **ret_assoc);
+    void (*close)(struct assoc *a);
+
+    /* May this peer be reached? Asked once per permission, channel and connection, before the
+     * session lets traffic pass; `port` 0 in `peer` means any port. EXIT_OK or
+     * EXIT_E_FORBIDDEN. */
+    enum exit_result (*permit)(struct assoc *a, const struct addr *peer);
+
+    /* One datagram to a permitted peer. `data` is referenced until the worker's next flush.
+     * `dont_fragment`: set DF (IPv4). What cannot be sent is dropped. The exit drops what is
+     * bound for our own listeners, whatever the permission says. */
+    void (*send)(struct assoc *a, const struct addr *peer, const uint8_t *data, size_t len,
+                 bool dont_fragment);
+
+    /* From the relayed address of a TCP association to `peer`, on_connected(connect_id) answers.
+     * Return: EXIT_OK when under way, or the immediate refusal (no event then). */
+    enum exit_result (*connect)(struct assoc *a, const struct addr *peer, uint32_t connect_id);
+};
+
+struct exit {
+    const struct exit_ops *ops;
+};
