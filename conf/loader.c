@@ -126,7 +126,7 @@ static void close_line(struct loader *l)
         return;
     /* The line is not repeated: it may be a password that lost its name. */
     if (strchr(l->text, '='))
-        report_error(&l->report, l->line_no, "the name before '=' is missing or not understood");
+        report_error(&l->report, l->line_no, "the name before '=' is missing, too long or not understood");
     else
         report_error(&l->report, l->line_no, "not a line like: name = value");
     if (l->section == SECTION_users)
