@@ -85,8 +85,9 @@ static void auth_choose_algorithms(struct auth *auth)
         writer_u32(&w, (uint32_t)STUN_PASSWORD_MD5 << 16);
     auth->algorithms_len = w.len;
     auth->features = FEATURE_PASSWORD_ALGORITHMS;
-    /* A REST name cannot be found from its hash; the feature is for listed users. */
-    if (auth->conf->n_user > 0)
+    /* Where the bit is set, clients MUST send USERHASH (RFC 8489, section 9.2.5), and an ephemeral
+     * name cannot be found from its hash. Without the bit a listed user's hash still works. */
+    if (auth->conf->n_user > 0 && auth->conf->n_secret == 0)
         auth->features |= FEATURE_USERNAME_ANONYMITY;
 }
 
