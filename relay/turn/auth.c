@@ -246,13 +246,16 @@ static bool auth_try_key(const struct stun_msg *msg, struct auth_who *who)
     return stun_check_integrity(msg, who->integrity, who->key, who->key_len);
 }
 
+static bool auth_has_key(const struct auth_user *user, enum stun_password_algorithm algorithm)
+{
+    return algorithm == STUN_PASSWORD_SHA256 ? user->has_sha256 : user->has_md5;
+}
+
 static bool auth_check_user(const struct stun_msg *msg, const struct auth_user *user,
                             enum stun_password_algorithm algorithm, struct auth_who *who)
 {
     bool sha256 = algorithm == STUN_PASSWORD_SHA256;
 
-    if (sha256 ? !user->has_sha256 : !user->has_md5)
-        return false;
     who->key_len = sha256 ? sizeof(user->key_sha256) : sizeof(user->key_md5);
     memcpy(who->key, sha256 ? user->key_sha256 : user->key_md5, who->key_len);
     who->name_len = strlen(user->name);
@@ -317,11 +320,11 @@ static unsigned int auth_check_credentials(const struct auth *auth, const struct
         if (!user && auth_check_rest(auth, msg, algorithm, now_real_s, who))
             return 0;
     }
-    if (user && auth_check_user(msg, user, algorithm, who))
-        return 0;
-    if (!user)
+    if (!user || !auth_has_key(user, algorithm)) {
         auth_waste(msg, who);
-    return 401;
+        return 401;
+    }
+    return auth_check_user(msg, user, algorithm, who) ? 0 : 401;
 }
 
 unsigned int auth_check(const struct auth *auth, const struct stun_msg *msg,
