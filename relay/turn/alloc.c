@@ -397,7 +397,7 @@ void alloc_on_create_permission(struct request *req)
 {
     struct alloc *alloc = request_alloc(req);
     struct addr peers[STUN_MAX_PEERS];
-    unsigned int code = 0;
+    unsigned int code = 0, max;
 
     if (!alloc)
         return;
@@ -416,13 +416,16 @@ void alloc_on_create_permission(struct request *req)
         peers[i].port = 0;
         code = alloc_admits(alloc, &peers[i]);
     }
-    for (unsigned int i = 0; i < req->msg->n_peers && code == 0; i++)
-        if (perm_add(&alloc->perms, &peers[i], req->turn->conf->max_permissions, req->now_ns) != 0)
-            code = 508;
-    if (code != 0)
+    max = req->turn->conf->max_permissions;
+    if (code == 0 && perm_reserve(&alloc->perms, peers, req->msg->n_peers, max, req->now_ns) != 0)
+        code = 508;
+    if (code != 0) {
         request_fail(req, code);
-    else
-        request_succeed(req);
+        return;
+    }
+    for (unsigned int i = 0; i < req->msg->n_peers; i++)
+        (void)perm_add(&alloc->perms, &peers[i], max, req->now_ns);
+    request_succeed(req);
 }
 
 void alloc_on_channel_bind(struct request *req)
