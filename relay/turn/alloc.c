@@ -223,12 +223,13 @@ void alloc_on_allocate(struct request *req)
     struct turn *turn = req->turn;
     struct assoc_want want = {0};
     struct quota_charge charge = {0};
-    struct alloc *alloc;
+    struct alloc *alloc = req->client->alloc;
     unsigned int code;
 
-    if (req->client->alloc) {
+    if (alloc) {
         /* A retransmission of the request being carried out: its answer is on the way. */
-        if (req->client->alloc->state == ALLOC_OPENING)
+        if (alloc->state == ALLOC_OPENING &&
+            memcmp(alloc->answer->txid, req->msg->txid, STUN_TXID_LEN) == 0)
             return;
         request_fail(req, 437);
         return;
