@@ -204,7 +204,8 @@ static unsigned int allocate_read(const struct request *req, struct assoc_want *
 static unsigned int allocate_charge(const struct request *req, struct quota_charge *charge)
 {
     const struct conf *conf = req->turn->conf;
-    bool redirect = conf->alternate_server.family != ADDR_NONE;
+    /* RFC 8489, section 14.15: the alternate's family is that of the request's source. */
+    bool redirect = conf->alternate_server.family == req->client->remote.family;
     int r;
 
     if (req->turn->draining)
@@ -440,9 +441,13 @@ void alloc_on_channel_bind(struct request *req)
 
     if (!alloc)
         return;
-    if (alloc->tcp || req->msg->n_peers == 0 ||
-        !stun_get_u16(req->msg, STUN_CHANNEL_NUMBER, &number) || number < CHANNEL_MIN ||
-        number > CHANNEL_MAX || !stun_get_peer(req->msg, 0, &peer)) {
+    if (alloc->tcp) {
+        /* Channels carry datagrams; RFC 6062 has no code for it, and clients know this one. */
+        request_fail(req, 403);
+        return;
+    }
+    if (req->msg->n_peers == 0 || !stun_get_u16(req->msg, STUN_CHANNEL_NUMBER, &number) ||
+        number < CHANNEL_MIN || number > CHANNEL_MAX || !stun_get_peer(req->msg, 0, &peer)) {
         request_fail(req, 400);
         return;
     }
