@@ -111,6 +111,31 @@ bool alloc_has_family(const struct alloc *alloc, uint8_t family)
     return (family == ADDR_IPV4 ? alloc->relayed_v4 : alloc->relayed_v6).family != ADDR_NONE;
 }
 
+/* The relayed address of one family ends, with its permissions and channels; the other one's stay
+ * (RFC 8656, section 8.1). The exit's socket closes with the whole association: until then nobody
+ * has a permission to send through it. Return: true when the allocation is gone. */
+static bool alloc_drop_family(struct alloc *alloc, uint8_t family)
+{
+    *(family == ADDR_IPV4 ? &alloc->relayed_v4 : &alloc->relayed_v6) = (struct addr){0};
+    perm_drop_family(&alloc->perms, family);
+    chan_drop_family(&alloc->chans, family);
+    if (alloc_has_family(alloc, ADDR_IPV4) || alloc_has_family(alloc, ADDR_IPV6))
+        return false;
+    alloc_free(alloc);
+    return true;
+}
+
+bool alloc_expire(struct alloc *alloc, uint64_t now_ns)
+{
+    if (alloc->state != ALLOC_LIVE)
+        return false;
+    if (alloc_has_family(alloc, ADDR_IPV4) && alloc->expires_v4_ns <= now_ns &&
+        alloc_drop_family(alloc, ADDR_IPV4))
+        return true;
+    return alloc_has_family(alloc, ADDR_IPV6) && alloc->expires_v6_ns <= now_ns &&
+           alloc_drop_family(alloc, ADDR_IPV6);
+}
+
 bool alloc_is_users(const struct alloc *alloc, const struct auth_who *who)
 {
     return alloc->user_len == who->name_len && memcmp(alloc->user, who->name, who->name_len) == 0;
@@ -324,7 +349,7 @@ static void alloc_on_open(void *user, const struct assoc_opened *opened)
     alloc->state = ALLOC_LIVE;
     alloc->relayed_v4 = opened->relayed_v4;
     alloc->relayed_v6 = opened->relayed_v6;
-    alloc->expires_ns = turn->now_ns + alloc->lifetime_s * NS_PER_S;
+    alloc->expires_v4_ns = alloc->expires_v6_ns = turn->now_ns + alloc->lifetime_s * NS_PER_S;
     counter_add(&turn->params.counters->allocations_made, 1);
     log_debug("allocation %llu made over %s for user \"%s\"", (unsigned long long)alloc->id,
               names[alloc->client->transport], log_text(alloc->user, alloc->user_len, text));
@@ -354,29 +379,42 @@ static void refresh_answer(struct request *req, struct client *client, uint32_t 
     answer_send(req->turn, client, &req->answer, &b, lifetime_s == 0, req->now_ns);
 }
 
+/* Which relayed addresses a Refresh is about: with REQUESTED-ADDRESS-FAMILY that one, else all
+ * there are (RFC 8656, section 8.1). Return: false for one that the allocation has not (443). */
+static bool refresh_families(const struct request *req, const struct alloc *alloc, bool *ret_v4,
+                             bool *ret_v6)
+{
+    bool has_v4 = alloc_has_family(alloc, ADDR_IPV4), has_v6 = alloc_has_family(alloc, ADDR_IPV6);
+    uint8_t family;
+    bool named = stun_get_u8(req->msg, STUN_REQUESTED_ADDRESS_FAMILY, &family);
+
+    *ret_v4 = has_v4 && (!named || family == FAMILY_IPV4);
+    *ret_v6 = has_v6 && (!named || family == FAMILY_IPV6);
+    return *ret_v4 || *ret_v6;
+}
+
 void alloc_on_refresh(struct request *req)
 {
     struct alloc *alloc = request_alloc(req);
     uint32_t wanted = ALLOC_LIFETIME_DEFAULT_S, lifetime_s;
-    uint8_t family;
+    uint64_t expires_ns;
+    bool v4, v6;
 
     if (!alloc)
         return;
-    if (stun_get_u8(req->msg, STUN_REQUESTED_ADDRESS_FAMILY, &family) &&
-        !(family == FAMILY_IPV4 && alloc_has_family(alloc, ADDR_IPV4)) &&
-        !(family == FAMILY_IPV6 && alloc_has_family(alloc, ADDR_IPV6))) {
+    if (!refresh_families(req, alloc, &v4, &v6)) {
         request_fail(req, 443);
         return;
     }
     stun_get_u32(req->msg, STUN_LIFETIME, &wanted);
-    if (wanted == 0) {
-        refresh_answer(req, alloc->client, 0);
-        alloc_free(alloc);
-        return;
-    }
-    lifetime_s = alloc_lifetime(req);
-    alloc->expires_ns = req->now_ns + lifetime_s * NS_PER_S;
+    lifetime_s = wanted == 0 ? 0 : alloc_lifetime(req);
+    expires_ns = req->now_ns + lifetime_s * NS_PER_S;
+    if (v4)
+        alloc->expires_v4_ns = expires_ns;
+    if (v6)
+        alloc->expires_v6_ns = expires_ns;
     refresh_answer(req, alloc->client, lifetime_s);
+    alloc_expire(alloc, req->now_ns);
 }
 
 /* ---- CreatePermission, ChannelBind ---- */

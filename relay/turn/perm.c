@@ -94,6 +94,16 @@ bool perm_has(struct perm_set *set, const struct addr *peer, uint64_t now_ns)
     return perm && perm->expires_ns > now_ns;
 }
 
+void perm_drop_family(struct perm_set *set, uint8_t family)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < set->n; i++)
+        if (set->perms[i].ip.family != family)
+            set->perms[n++] = set->perms[i];
+    set->n = n;
+}
+
 void perm_deinit(struct perm_set *set)
 {
     free(set->perms);

@@ -46,4 +46,7 @@ int perm_reserve(struct perm_set *set, const struct addr *peers, unsigned int n,
 /* Whether the peer's IP has a live permission. */
 bool perm_has(struct perm_set *set, const struct addr *peer, uint64_t now_ns);
 
+/* Forgets the peers of one family. */
+void perm_drop_family(struct perm_set *set, uint8_t family);
+
 void perm_deinit(struct perm_set *set);
