@@ -419,8 +419,7 @@ void alloc_on_refresh(struct request *req)
 
 /* ---- CreatePermission, ChannelBind ---- */
 
-/* Whether the peer may be given a permission or channel: 0, 443 or 403. */
-static unsigned int alloc_admits(struct alloc *alloc, const struct addr *peer)
+unsigned int alloc_admits(struct alloc *alloc, const struct addr *peer)
 {
     struct turn *turn = alloc->turn;
 

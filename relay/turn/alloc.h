@@ -63,4 +63,6 @@ bool alloc_expire(struct alloc *alloc, uint64_t now_ns);
 
 /* Whether one of its relayed addresses is of this family (443 otherwise). */
 bool alloc_has_family(const struct alloc *alloc, uint8_t family);
+/* Whether the peer may be given a permission, a channel or a connection: 0, 443 or 403. */
+unsigned int alloc_admits(struct alloc *alloc, const struct addr *peer);
 bool alloc_is_users(const struct alloc *alloc, const struct auth_who *who);

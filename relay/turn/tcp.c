@@ -224,17 +224,22 @@ static void conn_wait_for_bind(struct conn *conn, struct stream *stream, uint64_
 
 /* ---- active: Connect ---- */
 
+/* In the order of RFC 6062, section 5.2, but the missing address first. */
 static unsigned int connect_refusal(const struct request *req, struct alloc *alloc,
                                     struct addr *ret_peer)
 {
+    unsigned int code;
+
     if (!alloc->tcp)
         return 403;
     if (req->msg->n_peers == 0 || !stun_get_peer(req->msg, 0, ret_peer) || ret_peer->port == 0)
         return 400;
     if (conn_find_peer(alloc, ret_peer))
         return 446;
-    if (!alloc_has_family(alloc, ret_peer->family))
-        return 443;
+    /* Connect needs no permission, so this is where the access rules are asked (pion/turn#570). */
+    code = alloc_admits(alloc, ret_peer);
+    if (code != 0)
+        return code;
     return alloc->n_conns >= req->turn->conf->max_peer_connections ? 508 : 0;
 }
 
