@@ -74,8 +74,12 @@ static ptrdiff_t conn_on_bytes(void *user, const uint8_t *data, size_t len)
     struct turn *turn = end->conn->alloc->turn;
     ptrdiff_t pending;
 
+    if (end->conn->state != CONN_JOINED)
+        return 0;
+    /* The other end is closed and this one is closing: what it was given must still get out, and an
+     * error would cut that short. */
     if (!end->other->stream)
-        return -EPIPE;
+        return (ptrdiff_t)len;
     pending = stream_write(end->other->stream, data, len);
     if (pending < 0)
         return pending;
@@ -115,10 +119,8 @@ static void conn_on_eof(void *user)
     struct conn_end *end = user;
 
     end->eof = true;
-    if (!end->other->stream) {
-        conn_free(end->conn);
-        return;
-    }
+    if (!end->other->stream)
+        return; /* it has not come yet, or this one is closing already */
     stream_shutdown(end->other->stream);
     if (end->other->eof) {
         stream_close(end->stream, 0);
@@ -424,6 +426,9 @@ void turn_on_bind(struct turn *turn, const struct turn_bind *bind, uint64_t now_
     stream_set_events(bind->stream, &conn_events, &conn->client);
     stream_resume(bind->stream);
     conn_resume(&conn->peer);
+    /* The peer may have ended its sending before there was anyone to tell. */
+    if (conn->peer.eof)
+        stream_shutdown(bind->stream);
 }
 
 void tcp_on_connection_bind(struct request *req)
