@@ -19,12 +19,14 @@ struct rest_name {
     size_t id_len;  /* 0 when there is no ":ID" */
 };
 
-/* Whether `user` has this form: digits (at most 12), then the end or ":" and an id. */
+/* Whether `user` has this form: digits (at most 12), then the end or ":" and an id, which may be
+ * empty and may hold further colons. */
 bool rest_parse(const char *user, size_t len, struct rest_name *ret);
 
-/* Writes the password and a NUL. */
-void rest_password(const char *secret, const char *user, size_t user_len,
-                   char ret_password[REST_PASSWORD_LEN + 1]);
+/* Writes the password and a NUL. Return: 0; or -ENOMEM when OpenSSL has no memory, and then the
+ * password is random: it authenticates nobody. */
+int rest_password(const char *secret, const char *user, size_t user_len,
+                  char ret_password[REST_PASSWORD_LEN + 1]);
 
 /* `callveil credential [-c FILE] NAME [--ttl 1h]`: argv[0] is "credential". */
 int rest_command(int argc, char **argv);
