@@ -64,6 +64,10 @@ void tx_queue_free(struct tx_queue *tx);
 #define TX_HEADER_MAX 64
 void tx_push(struct tx_queue *tx, int fd, const struct addr *to, const struct addr *from,
              const void *header, size_t header_len, const void *payload, size_t payload_len);
+/* The same with up to three zero bytes behind the payload: it cannot be padded where it lies. */
+void tx_push_padded(struct tx_queue *tx, int fd, const struct addr *to, const struct addr *from,
+                    const void *header, size_t header_len, const void *payload, size_t payload_len,
+                    size_t n_padding);
 void tx_push_copy(struct tx_queue *tx, int fd, const struct addr *to, const struct addr *from,
                   const void *data, size_t len);
 

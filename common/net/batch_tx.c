@@ -43,11 +43,14 @@
 
 #define TX_NONE UINT16_MAX
 
+static const uint8_t tx_zeros[4];
+
 struct tx_entry {
     const void *payload;
     uint32_t payload_len;
-    uint16_t header_len;
     uint16_t next; /* in its run, or TX_NONE */
+    uint8_t header_len;
+    uint8_t n_padding; /* zero bytes behind the payload */
     uint8_t header[TX_HEADER_MAX];
 };
 
@@ -91,7 +94,7 @@ struct tx_queue {
 
     /* Messages in the making, and those of a run that has to go out plain meanwhile. */
     struct tx_burst burst, plain;
-    struct iovec iov[2 * TX_ENTRIES], plain_iov[2 * TX_SEGMENTS];
+    struct iovec iov[3 * TX_ENTRIES], plain_iov[3 * TX_SEGMENTS];
 };
 
 /* A kernel older than 4.18 would ignore the control message and send the whole train as one
@@ -166,13 +169,20 @@ static struct tx_run *tx_run_for(struct tx_queue *tx, int fd, const struct addr 
 void tx_push(struct tx_queue *tx, int fd, const struct addr *to, const struct addr *from,
              const void *header, size_t header_len, const void *payload, size_t payload_len)
 {
+    tx_push_padded(tx, fd, to, from, header, header_len, payload, payload_len, 0);
+}
+
+void tx_push_padded(struct tx_queue *tx, int fd, const struct addr *to, const struct addr *from,
+                    const void *header, size_t header_len, const void *payload, size_t payload_len,
+                    size_t n_padding)
+{
     static const struct addr no_addr;
-    size_t len = header_len + payload_len;
+    size_t len = header_len + payload_len + n_padding;
     struct tx_entry *entry;
     struct tx_run *run;
     uint16_t index;
 
-    assert(header_len <= TX_HEADER_MAX);
+    assert(header_len <= TX_HEADER_MAX && n_padding < sizeof(tx_zeros));
     if (payload_len > UINT16_MAX) { /* no datagram is that long */
         tx->stats->n_dropped++;
         return;
@@ -183,7 +193,8 @@ void tx_push(struct tx_queue *tx, int fd, const struct addr *to, const struct ad
     entry = &tx->entries[index];
     entry->payload = payload;
     entry->payload_len = (uint32_t)payload_len;
-    entry->header_len = (uint16_t)header_len;
+    entry->header_len = (uint8_t)header_len;
+    entry->n_padding = (uint8_t)n_padding;
     entry->next = TX_NONE;
     if (header_len > 0)
         memcpy(entry->header, header, header_len);
@@ -229,6 +240,8 @@ static struct iovec *tx_add_entry(const struct tx_entry *entry, struct iovec *io
         *iov++ = (struct iovec){(void *)(uintptr_t)entry->header, entry->header_len};
     if (entry->payload_len > 0)
         *iov++ = (struct iovec){(void *)(uintptr_t)entry->payload, entry->payload_len};
+    if (entry->n_padding > 0)
+        *iov++ = (struct iovec){(void *)(uintptr_t)tx_zeros, entry->n_padding};
     return iov;
 }
 
