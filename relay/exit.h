@@ -66,8 +66,9 @@ struct assoc_icmp {
 struct assoc_events {
     void (*on_open)(void *user, const struct assoc_opened *opened);
     /* A batch of datagrams is being delivered; `data` stays until the worker's next flush. */
-    void (*on_datagram)(void *user, const struct addr *peer, const uint8_t *data, size_t len);
-    void (*on_icmp)(void *user, const struct assoc_icmp *icmp);
+    void (*on_datagram)(void *user, const struct addr *peer, const uint8_t *data, size_t len,
+                        uint64_t now_ns);
+    void (*on_icmp)(void *user, const struct assoc_icmp *icmp, uint64_t now_ns);
     /* Answer to connect(); `stream` is NULL unless result is EXIT_OK, else the session's. */
     void (*on_connected)(void *user, uint32_t connect_id, enum exit_result result,
                          struct stream *stream);
@@ -78,7 +79,8 @@ struct assoc_events {
 };
 
 struct exit_ops {
-    /* Return: 0 and *ret_assoc, and on_open() is or will be called once; or -ENOMEM. On a failed
+    /* Return: 0 and *ret_assoc, and on_open() is or will be called once; or -ENOMEM. *ret_assoc is
+     * written before any event, and not after one: the session may be gone by then. On a failed
      * open the assoc still has to be closed. */
     int (*open)(struct exit *e, const struct assoc_want *want, const struct assoc_events *events,
                 void *user, struct assoc **ret_assoc);

@@ -192,6 +192,10 @@ bool addr_range_parse(const char *text, struct addr_range *ret)
     host[len] = '\0';
     if (!addr_parse_ip(host, 0, &range.base))
         return false;
+    /* A prefix length counts bits of the notation it stands in, and "::ffff:10.0.0.0/8" has no
+     * IPv4 range for a meaning. */
+    if (slash && range.base.family == ADDR_IPV4 && strchr(host, ':'))
+        return false;
     bits = addr_ip_len(&range.base) * 8;
     if (slash && !addr_parse_number(slash + 1, bits, &bits))
         return false;

@@ -32,6 +32,7 @@ int channel_parse(const uint8_t *buf, size_t len, uint16_t *ret_number, const ui
                   size_t *ret_len);
 
 /* Where the message at the start of a stream's bytes ends, padding included (ChannelData over a
- * stream is padded to four bytes, RFC 8656, section 12.5). Return: its length in bytes, 0 when
- * more bytes are needed to tell, or -EPROTO when no STUN or ChannelData message starts here. */
+ * stream is padded to four bytes, RFC 8656, section 12.5). Return: its length in bytes,
+ * which may be more than `len`; 0 when more bytes are needed to tell; or -EPROTO when no STUN or
+ * ChannelData message starts here. */
 ptrdiff_t wire_frame_len(const uint8_t *buf, size_t len);

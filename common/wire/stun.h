@@ -23,6 +23,9 @@
 #define STUN_HEADER_LEN   20
 #define STUN_TXID_LEN     12
 #define STUN_MAGIC_COOKIE 0x2112A442u
+/* The longest message, header included: one that a stun_value's 16-bit offset can index and that
+ * fills the largest datagram. The header's length field could say up to 20 bytes more. */
+#define STUN_MAX_LEN 65532u
 
 enum stun_class {
     STUN_REQUEST = 0,
@@ -95,15 +98,25 @@ enum stun_attr {
     STUN_N_ATTRS,
 };
 
+/* What a value is made of, where that says more than its length bounds. */
+enum stun_kind {
+    STUN_KIND_BYTES,    /* anything within the bounds */
+    STUN_KIND_WORDS,    /* a multiple of four bytes */
+    STUN_KIND_TYPES,    /* 16-bit attribute types */
+    STUN_KIND_ADDR,     /* an address: 8 bytes or 20 */
+    STUN_KIND_XOR_ADDR, /* the same, XORed with cookie and transaction id */
+};
+
 struct stun_attr_info {
     uint16_t type;
     uint16_t min_len, max_len; /* bytes of the value, bounds included */
-    const char *name;          /* the RFC's, upper case with hyphens */
+    enum stun_kind kind;
+    const char *name; /* the RFC's, upper case with hyphens */
 };
 
 extern const struct stun_attr_info stun_attrs[STUN_N_ATTRS];
 
-#define STUN_MAX_UNKNOWN 16 /* reported in UNKNOWN-ATTRIBUTES; further ones are only counted */
+#define STUN_MAX_UNKNOWN 16 /* reported in UNKNOWN-ATTRIBUTES; further ones go unlisted */
 #define STUN_MAX_PEERS   16 /* XOR-PEER-ADDRESS values kept from one request */
 
 struct stun_value {
@@ -122,7 +135,7 @@ struct stun_msg {
     uint8_t n_peers;                    /* kept in peer[] */
     bool too_many_peers;                /* more than STUN_MAX_PEERS were present */
     uint16_t unknown[STUN_MAX_UNKNOWN]; /* unknown comprehension-required types */
-    uint8_t n_unknown;
+    uint8_t n_unknown;                  /* kept in unknown[] */
 };
 
 /* Documented answers of stun_decode(). */
@@ -130,8 +143,9 @@ enum {
     STUN_E_NOT_STUN = 1,  /* no STUN header, wrong cookie, length not that of the datagram, or a
                              FINGERPRINT that does not match: drop in silence */
     STUN_E_MALFORMED = 2, /* a STUN header, but an attribute that overruns the message or whose
-                             length its definition forbids: 400 if it was a request. The header
-                             fields of *ret are valid, the attributes are not. */
+                             length its definition forbids, one behind FINGERPRINT, or more than
+                             STUN_MAX_LEN bytes: 400 if it was a request. The header fields of
+                             *ret are valid; no attribute is present. */
 };
 
 /* Decodes exactly one message of `len` bytes. Attributes after MESSAGE-INTEGRITY are ignored
@@ -179,17 +193,19 @@ enum stun_password_algorithm {
 
 #define STUN_KEY_MAX 32
 
-/* Constant-time check of the attribute named by `kind`, which must be present. */
+/* Constant-time check of the attribute named by `kind`; false when it is absent. */
 bool stun_check_integrity(const struct stun_msg *m, enum stun_integrity kind, const uint8_t *key,
                           size_t key_len);
 
 /* The long-term key: MD5 (16 bytes) or SHA-256 (32) of user ":" realm ":" password
- * (RFC 8489, section 18.5.1). `ret_key` holds STUN_KEY_MAX. Return: the key's length. */
+ * (RFC 8489, section 18.5.1). `ret_key` holds STUN_KEY_MAX. Return: the key's length; 0 when
+ * OpenSSL failed (no memory): no key of that length authenticates anyone. */
 size_t stun_long_term_key(enum stun_password_algorithm algorithm, const char *user,
                           const char *realm, const char *password, uint8_t *ret_key);
 
-/* SHA-256 of user ":" realm, the USERHASH value (RFC 8489, section 14.4). */
-void stun_userhash(const char *user, const char *realm, uint8_t ret_hash[32]);
+/* SHA-256 of user ":" realm, the USERHASH value (RFC 8489, section 14.4).
+ * Return: 0, or -ENOMEM with `ret_hash` untouched. */
+int stun_userhash(const char *user, const char *realm, uint8_t ret_hash[32]);
 
 /* ---- encoding ---- */
 
@@ -202,17 +218,20 @@ struct stun_builder {
 /* Starts a message in `buf` of `cap` bytes. */
 void stun_begin(struct stun_builder *b, void *buf, size_t cap, enum stun_class class,
                 uint16_t method, const uint8_t txid[STUN_TXID_LEN]);
+/* A value whose length the table forbids fails the builder: we do not send what we would refuse. */
 void stun_put(struct stun_builder *b, enum stun_attr attr, const void *value, size_t len);
 void stun_put_text(struct stun_builder *b, enum stun_attr attr, const char *text);
 /* A 32-bit value; attributes whose value is one or two bytes and "reserved for future use" get
- * it in their leading bytes: pass e.g. 17u << 24 for REQUESTED-TRANSPORT UDP. */
+ * it in their leading bytes: pass e.g. 17u << 24 for REQUESTED-TRANSPORT UDP. EVEN-PORT, whose
+ * value is one byte, gets the topmost one. */
 void stun_put_u32(struct stun_builder *b, enum stun_attr attr, uint32_t value);
 /* Plain or XORed by the attribute's kind. */
 void stun_put_addr(struct stun_builder *b, enum stun_attr attr, const struct addr *addr);
 /* ERROR-CODE with an empty reason phrase: it would only amplify (S20). */
 void stun_put_error(struct stun_builder *b, unsigned int code);
 void stun_put_unknown(struct stun_builder *b, const uint16_t *types, size_t n);
-/* MESSAGE-INTEGRITY(-SHA256) over what is there so far; nothing but FINGERPRINT may follow. */
+/* MESSAGE-INTEGRITY(-SHA256) over what is there so far; nothing but FINGERPRINT may follow.
+ * STUN_INTEGRITY_NONE writes nothing; an empty key fails the builder. */
 void stun_put_integrity(struct stun_builder *b, enum stun_integrity kind, const uint8_t *key,
                         size_t key_len);
 void stun_put_fingerprint(struct stun_builder *b);
@@ -222,7 +241,8 @@ size_t stun_finish(struct stun_builder *b);
 /* A Data indication's bytes up to the start of DATA's value: header, XOR-PEER-ADDRESS and the
  * DATA attribute's type and length, for a payload of `data_len` bytes that the caller sends
  * behind it, padded to four bytes (RFC 8656, section 11.4). `buf` holds STUN_DATA_PREFIX_MAX.
- * Return: the prefix's length; 0 when the payload is too long for a STUN message. */
+ * Return: the prefix's length; 0 when the payload is too long for a STUN message, or without an
+ * address. */
 #define STUN_DATA_PREFIX_MAX (STUN_HEADER_LEN + 24 + 4)
 size_t stun_data_prefix(uint8_t *buf, const uint8_t txid[STUN_TXID_LEN], const struct addr *peer,
                         size_t data_len);

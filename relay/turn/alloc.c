@@ -1,0 +1,459 @@
+#include "relay/turn/alloc.h"
+
+#include <openssl/crypto.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/wire/channel.h"
+
+#define ALLOC_LIFETIME_DEFAULT_S 600
+
+/* REQUESTED-TRANSPORT (RFC 8656, section 18.7; RFC 6062, section 6) */
+#define PROTOCOL_TCP 6
+#define PROTOCOL_UDP 17
+
+/* Address families on the wire (RFC 8489, section 14.1) */
+#define FAMILY_IPV4 0x01
+#define FAMILY_IPV6 0x02
+
+#define EVEN_PORT_RESERVE 0x80
+
+static void alloc_on_open(void *user, const struct assoc_opened *opened);
+static void alloc_on_lost(void *user, enum exit_result why);
+
+static const struct assoc_events alloc_events = {
+    .on_open = alloc_on_open,
+    .on_datagram = forward_on_datagram,
+    .on_icmp = forward_on_icmp,
+    .on_connected = tcp_on_connected,
+    .on_accepted = tcp_on_accepted,
+    .on_lost = alloc_on_lost,
+};
+
+/* ---- life ---- */
+
+static _Atomic uint64_t *alloc_client_gauge(struct turn *turn, const struct client *client)
+{
+    struct counters *c = turn->params.counters;
+    _Atomic uint64_t *const gauges[N_TRANSPORTS] = {
+        [TRANSPORT_UDP] = &c->clients_udp,
+        [TRANSPORT_TCP] = &c->clients_tcp,
+        [TRANSPORT_TLS] = &c->clients_tls,
+        [TRANSPORT_DTLS] = &c->clients_dtls,
+    };
+
+    return gauges[client->transport];
+}
+
+void alloc_free(struct alloc *alloc)
+{
+    struct turn *turn = alloc->turn;
+    struct client *client = alloc->client;
+
+    tcp_end(alloc);
+    if (alloc->assoc)
+        turn->params.exit->ops->close(alloc->assoc);
+    quota_give(&alloc->charge);
+    list_remove(&alloc->link);
+    turn->n_allocs--;
+    counter_sub(&turn->params.counters->allocations, 1);
+    counter_sub(alloc_client_gauge(turn, client), 1);
+    log_debug("allocation %llu ended", (unsigned long long)alloc->id);
+    perm_deinit(&alloc->perms);
+    chan_deinit(&alloc->chans);
+    OPENSSL_clear_free(alloc->answer, sizeof(*alloc->answer));
+    free(alloc->user);
+    free(alloc);
+    client->alloc = NULL;
+    client->ops->release(client);
+}
+
+/* Makes the allocation and its hold on the client; the charge is taken by the caller. */
+static struct alloc *alloc_new(struct request *req, struct quota_charge *charge)
+{
+    struct turn *turn = req->turn;
+    struct alloc *alloc = calloc(1, sizeof(*alloc));
+
+    if (!alloc)
+        return NULL;
+    alloc->answer = malloc(sizeof(*alloc->answer));
+    alloc->user = malloc(req->who.name_len + 1);
+    if (alloc->answer && alloc->user)
+        alloc->client = req->client->ops->keep(req->client);
+    if (!alloc->client) {
+        free(alloc->answer);
+        free(alloc->user);
+        free(alloc);
+        return NULL;
+    }
+    *alloc->answer = req->answer;
+    memcpy(alloc->user, req->who.name, req->who.name_len);
+    alloc->user_len = req->who.name_len;
+    alloc->turn = turn;
+    alloc->state = ALLOC_OPENING;
+    alloc->id = ++turn->next_id * turn->params.n_workers + turn->params.worker;
+    alloc->charge = *charge;
+    *charge = (struct quota_charge){0};
+    list_init(&alloc->conns);
+    list_append(&turn->allocs, &alloc->link);
+    turn->n_allocs++;
+    counter_add(&turn->params.counters->allocations, 1);
+    counter_add(alloc_client_gauge(turn, alloc->client), 1);
+    alloc->client->alloc = alloc;
+    alloc->client->id = alloc->id;
+    return alloc;
+}
+
+bool alloc_has_family(const struct alloc *alloc, uint8_t family)
+{
+    return (family == ADDR_IPV4 ? alloc->relayed_v4 : alloc->relayed_v6).family != ADDR_NONE;
+}
+
+bool alloc_is_users(const struct alloc *alloc, const struct auth_who *who)
+{
+    return alloc->user_len == who->name_len && memcmp(alloc->user, who->name, who->name_len) == 0;
+}
+
+static uint32_t alloc_lifetime(const struct request *req)
+{
+    uint32_t max = req->turn->conf->max_lifetime_s;
+    uint32_t wanted = ALLOC_LIFETIME_DEFAULT_S;
+
+    /* RFC 8656, section 7.2: at least the default, unless the operator's maximum is less. */
+    if (stun_get_u32(req->msg, STUN_LIFETIME, &wanted) && wanted < ALLOC_LIFETIME_DEFAULT_S)
+        wanted = ALLOC_LIFETIME_DEFAULT_S;
+    return wanted < max ? wanted : max;
+}
+
+/* ---- Allocate ---- */
+
+static unsigned int allocate_read_transport(const struct request *req, struct assoc_want *want)
+{
+    const struct stun_msg *msg = req->msg;
+    uint8_t protocol;
+
+    if (!stun_get_u8(msg, STUN_REQUESTED_TRANSPORT, &protocol))
+        return 400;
+    if (protocol == PROTOCOL_UDP)
+        return 0;
+    if (protocol != PROTOCOL_TCP)
+        return 442;
+    /* RFC 6062, section 5.1 */
+    want->tcp = true;
+    if (!client_is_stream(req->client) || stun_has(msg, STUN_EVEN_PORT) ||
+        stun_has(msg, STUN_DONT_FRAGMENT) || stun_has(msg, STUN_RESERVATION_TOKEN))
+        return 400;
+    return 0;
+}
+
+/* REQUESTED- and ADDITIONAL-ADDRESS-FAMILY; without either, IPv4 (RFC 8656, section 7.2). */
+static unsigned int allocate_read_family(const struct request *req, struct assoc_want *want)
+{
+    uint8_t requested = 0, additional = 0;
+    bool has_requested = stun_get_u8(req->msg, STUN_REQUESTED_ADDRESS_FAMILY, &requested);
+    bool has_additional = stun_get_u8(req->msg, STUN_ADDITIONAL_ADDRESS_FAMILY, &additional);
+
+    if (has_requested && has_additional)
+        return 400;
+    if (has_additional && (additional != FAMILY_IPV6 || want->reserve || want->tcp))
+        return 400;
+    if (has_requested && requested != FAMILY_IPV4 && requested != FAMILY_IPV6)
+        return 440;
+    want->v4 = !has_requested || requested == FAMILY_IPV4;
+    want->v6 = has_additional || (has_requested && requested == FAMILY_IPV6);
+    return 0;
+}
+
+static unsigned int allocate_read_ports(const struct request *req, struct assoc_want *want)
+{
+    const struct stun_msg *msg = req->msg;
+    const uint8_t *token;
+    uint8_t even = 0;
+    size_t len;
+
+    want->even_port = stun_get_u8(msg, STUN_EVEN_PORT, &even);
+    want->reserve = want->even_port && (even & EVEN_PORT_RESERVE);
+    token = stun_get(msg, STUN_RESERVATION_TOKEN, &len);
+    if (!token)
+        return 0;
+    if (want->even_port || stun_has(msg, STUN_REQUESTED_ADDRESS_FAMILY) ||
+        stun_has(msg, STUN_ADDITIONAL_ADDRESS_FAMILY))
+        return 400;
+    want->has_token = true;
+    memcpy(want->token, token, sizeof(want->token));
+    return 0;
+}
+
+/* Return: 0 and *want, or the error, in the order of RFC 8656, section 7.2. */
+static unsigned int allocate_read(const struct request *req, struct assoc_want *want)
+{
+    unsigned int code = allocate_read_transport(req, want);
+
+    if (code == 0)
+        code = allocate_read_ports(req, want);
+    if (code == 0)
+        code = allocate_read_family(req, want);
+    want->local = req->client->local;
+    return code;
+}
+
+/* Before the ports, although the RFC looks at them first: a user over the quota must not be able to
+ * use up ports and their hold-down by asking. */
+static unsigned int allocate_charge(const struct request *req, struct quota_charge *charge)
+{
+    const struct conf *conf = req->turn->conf;
+    bool redirect = conf->alternate_server.family != ADDR_NONE;
+    int r;
+
+    if (req->turn->draining)
+        return redirect ? 300 : 508;
+    r = quota_take(req->turn->params.quota, req->who.name + req->who.id_at, req->who.id_len,
+                   conf->max_allocations_per_user, conf->max_allocations, charge);
+    if (r == 0)
+        return 0;
+    if (r == QUOTA_E_USER)
+        return 486;
+    return r == QUOTA_E_TOTAL && redirect ? 300 : 508;
+}
+
+void alloc_on_allocate(struct request *req)
+{
+    struct turn *turn = req->turn;
+    struct assoc_want want = {0};
+    struct quota_charge charge = {0};
+    struct alloc *alloc;
+    unsigned int code;
+
+    if (req->client->alloc) {
+        /* A retransmission of the request being carried out: its answer is on the way. */
+        if (req->client->alloc->state == ALLOC_OPENING)
+            return;
+        request_fail(req, 437);
+        return;
+    }
+    code = allocate_read(req, &want);
+    if (code == 0)
+        code = allocate_charge(req, &charge);
+    if (code != 0) {
+        request_fail(req, code);
+        return;
+    }
+    alloc = alloc_new(req, &charge);
+    if (!alloc) {
+        quota_give(&charge);
+        request_fail(req, 508);
+        return;
+    }
+    alloc->tcp = want.tcp;
+    alloc->lifetime_s = alloc_lifetime(req);
+    turn->now_ns = req->now_ns;
+    /* May answer, and free the allocation, before it returns. */
+    if (turn->params.exit->ops->open(turn->params.exit, &want, &alloc_events, alloc,
+                                     &alloc->assoc) < 0) {
+        request_fail(req, 508);
+        alloc_free(alloc);
+    }
+}
+
+static unsigned int exit_error(enum exit_result result)
+{
+    switch (result) {
+    case EXIT_E_FAMILY:
+        return 440;
+    case EXIT_E_FORBIDDEN:
+        return 403;
+    default:
+        return 508;
+    }
+}
+
+/* ADDRESS-ERROR-CODE (RFC 8656, section 18.12): which of the two families failed, and why. */
+static void allocate_put_family_error(struct stun_builder *b, uint8_t family,
+                                      enum exit_result result)
+{
+    unsigned int code = exit_error(result);
+
+    stun_put_u32(b, STUN_ADDRESS_ERROR_CODE,
+                 (uint32_t)family << 24 | (code / 100) << 8 | code % 100);
+}
+
+static void allocate_succeed(struct alloc *alloc, const struct assoc_opened *opened)
+{
+    struct turn *turn = alloc->turn;
+    const struct addr *relayed =
+        opened->relayed_v4.family != ADDR_NONE ? &opened->relayed_v4 : &opened->relayed_v6;
+    struct addr shown = turn_shown_address(turn, alloc->client, relayed);
+    uint8_t buf[TURN_ANSWER_MAX];
+    struct stun_builder b;
+
+    answer_begin(alloc->answer, &b, buf);
+    if (opened->relayed_v4.family != ADDR_NONE)
+        stun_put_addr(&b, STUN_XOR_RELAYED_ADDRESS, &opened->relayed_v4);
+    if (opened->relayed_v6.family != ADDR_NONE)
+        stun_put_addr(&b, STUN_XOR_RELAYED_ADDRESS, &opened->relayed_v6);
+    if (opened->result_v4 != EXIT_OK)
+        allocate_put_family_error(&b, FAMILY_IPV4, opened->result_v4);
+    if (opened->result_v6 != EXIT_OK)
+        allocate_put_family_error(&b, FAMILY_IPV6, opened->result_v6);
+    stun_put_u32(&b, STUN_LIFETIME, alloc->lifetime_s);
+    if (opened->has_token)
+        stun_put(&b, STUN_RESERVATION_TOKEN, opened->token, sizeof(opened->token));
+    stun_put_addr(&b, STUN_XOR_MAPPED_ADDRESS, &shown);
+    answer_send(turn, alloc->client, alloc->answer, &b, true, turn->now_ns);
+}
+
+static void alloc_on_open(void *user, const struct assoc_opened *opened)
+{
+    static const char *const names[N_TRANSPORTS] = {"UDP", "TCP", "TLS", "DTLS"};
+    struct alloc *alloc = user;
+    struct turn *turn = alloc->turn;
+    char text[LOG_TEXT_LEN];
+
+    if (opened->result != EXIT_OK) {
+        answer_error(turn, alloc->client, alloc->answer, exit_error(opened->result));
+        if (opened->result == EXIT_E_CAPACITY)
+            log_limited(LOG_LEVEL_WARNING, "no relayed port, descriptor or memory is left: a "
+                                           "client was refused with 508");
+        alloc_free(alloc);
+        return;
+    }
+    alloc->state = ALLOC_LIVE;
+    alloc->relayed_v4 = opened->relayed_v4;
+    alloc->relayed_v6 = opened->relayed_v6;
+    alloc->expires_ns = turn->now_ns + alloc->lifetime_s * NS_PER_S;
+    counter_add(&turn->params.counters->allocations_made, 1);
+    log_debug("allocation %llu made over %s for user \"%s\"", (unsigned long long)alloc->id,
+              names[alloc->client->transport], log_text(alloc->user, alloc->user_len, text));
+    allocate_succeed(alloc, opened);
+    OPENSSL_clear_free(alloc->answer, sizeof(*alloc->answer));
+    alloc->answer = NULL;
+}
+
+static void alloc_on_lost(void *user, enum exit_result why)
+{
+    struct alloc *alloc = user;
+
+    if (alloc->state == ALLOC_OPENING)
+        answer_error(alloc->turn, alloc->client, alloc->answer, exit_error(why));
+    alloc_free(alloc);
+}
+
+/* ---- Refresh ---- */
+
+static void refresh_answer(struct request *req, struct client *client, uint32_t lifetime_s)
+{
+    uint8_t buf[TURN_ANSWER_MAX];
+    struct stun_builder b;
+
+    answer_begin(&req->answer, &b, buf);
+    stun_put_u32(&b, STUN_LIFETIME, lifetime_s);
+    answer_send(req->turn, client, &req->answer, &b, lifetime_s == 0, req->now_ns);
+}
+
+void alloc_on_refresh(struct request *req)
+{
+    struct alloc *alloc = request_alloc(req);
+    uint32_t wanted = ALLOC_LIFETIME_DEFAULT_S, lifetime_s;
+    uint8_t family;
+
+    if (!alloc)
+        return;
+    if (stun_get_u8(req->msg, STUN_REQUESTED_ADDRESS_FAMILY, &family) &&
+        !(family == FAMILY_IPV4 && alloc_has_family(alloc, ADDR_IPV4)) &&
+        !(family == FAMILY_IPV6 && alloc_has_family(alloc, ADDR_IPV6))) {
+        request_fail(req, 443);
+        return;
+    }
+    stun_get_u32(req->msg, STUN_LIFETIME, &wanted);
+    if (wanted == 0) {
+        refresh_answer(req, alloc->client, 0);
+        alloc_free(alloc);
+        return;
+    }
+    lifetime_s = alloc_lifetime(req);
+    alloc->expires_ns = req->now_ns + lifetime_s * NS_PER_S;
+    refresh_answer(req, alloc->client, lifetime_s);
+}
+
+/* ---- CreatePermission, ChannelBind ---- */
+
+/* Whether the peer may be given a permission or channel: 0, 443 or 403. */
+static unsigned int alloc_admits(struct alloc *alloc, const struct addr *peer)
+{
+    struct turn *turn = alloc->turn;
+
+    if (!alloc_has_family(alloc, peer->family))
+        return 443;
+    if (turn->params.exit->ops->permit(alloc->assoc, peer) == EXIT_OK)
+        return 0;
+    log_limited(LOG_LEVEL_INFO, "allocation %llu was refused a peer that the rules deny (403)",
+                (unsigned long long)alloc->id);
+    return 403;
+}
+
+void alloc_on_create_permission(struct request *req)
+{
+    struct alloc *alloc = request_alloc(req);
+    struct addr peers[STUN_MAX_PEERS];
+    unsigned int code = 0;
+
+    if (!alloc)
+        return;
+    if (req->msg->n_peers == 0) {
+        request_fail(req, 400);
+        return;
+    }
+    /* All or nothing: everything is checked before anything is installed. */
+    if (req->msg->too_many_peers)
+        code = 508;
+    for (unsigned int i = 0; i < req->msg->n_peers && code == 0; i++) {
+        if (!stun_get_peer(req->msg, i, &peers[i])) {
+            code = 400;
+            break;
+        }
+        peers[i].port = 0;
+        code = alloc_admits(alloc, &peers[i]);
+    }
+    for (unsigned int i = 0; i < req->msg->n_peers && code == 0; i++)
+        if (perm_add(&alloc->perms, &peers[i], req->turn->conf->max_permissions, req->now_ns) != 0)
+            code = 508;
+    if (code != 0)
+        request_fail(req, code);
+    else
+        request_succeed(req);
+}
+
+void alloc_on_channel_bind(struct request *req)
+{
+    struct alloc *alloc = request_alloc(req);
+    const struct conf *conf = req->turn->conf;
+    uint16_t number;
+    struct addr peer;
+    unsigned int code;
+    int r;
+
+    if (!alloc)
+        return;
+    if (alloc->tcp || req->msg->n_peers == 0 ||
+        !stun_get_u16(req->msg, STUN_CHANNEL_NUMBER, &number) || number < CHANNEL_MIN ||
+        number > CHANNEL_MAX || !stun_get_peer(req->msg, 0, &peer)) {
+        request_fail(req, 400);
+        return;
+    }
+    code = alloc_admits(alloc, &peer);
+    if (code != 0) {
+        request_fail(req, code);
+        return;
+    }
+    r = chan_may_bind(&alloc->chans, number, &peer, conf->max_channels, req->now_ns);
+    if (r == 0 && perm_add(&alloc->perms, &peer, conf->max_permissions, req->now_ns) == 0)
+        r = chan_bind(&alloc->chans, number, &peer, conf->max_channels, req->now_ns);
+    else if (r == 0)
+        r = CHAN_E_FULL;
+    if (r == 0)
+        request_succeed(req);
+    else
+        request_fail(req, r == CHAN_E_CONFLICT ? 400 : 508);
+}

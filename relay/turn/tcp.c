@@ -1,0 +1,478 @@
+/*
+ * relay/turn/tcp.c - TCP allocations (RFC 6062): connections to and from peers
+ *
+ * A conn is one TCP connection between the relayed address and a peer, and later
+ * the client's data connection that is joined to it.
+ *
+ * States of a conn:
+ *   CONNECTING  Connect was asked and the exit is at it; the answer waits.
+ *   WAITING     the peer's stream is there, paused (its bytes stay in the kernel);
+ *               the client knows the CONNECTION-ID and has 30 s for ConnectionBind.
+ *   JOINED      both streams are there; bytes go across until both ends closed.
+ *
+ * A data connection may arrive at any worker: the CONNECTION-ID says which one
+ * owns the conn (id % n_workers), and the stream is handed over. The rest of the
+ * id is random: it can be used once, by the user who owns the allocation.
+ *
+ * Owner: the alloc lists its conns and ends them when it ends (section 4.1).
+ */
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/net/stream.h"
+#include "relay/turn/alloc.h"
+#include "relay/turn/internal.h"
+
+#define CONN_BIND_TIMEOUT_S 30
+#define CONN_HIGH_WATER     (256 * 1024) /* bytes kept for one direction before its source pauses */
+
+enum conn_state {
+    CONN_CONNECTING,
+    CONN_WAITING,
+    CONN_JOINED,
+};
+
+struct conn;
+
+/* One end of a joined pair, the `user` of its stream's events. */
+struct conn_end {
+    struct conn *conn;
+    struct stream *stream; /* NULL once closed */
+    struct conn_end *other;
+    struct bucket *bucket; /* what its bytes are charged to */
+    _Atomic uint64_t *n_bytes;
+    bool eof;
+    bool blocked;   /* paused: the other end has not taken what it was given */
+    bool throttled; /* paused: over the bandwidth limit */
+};
+
+struct conn {
+    struct alloc *alloc;
+    struct list link; /* alloc->conns */
+    uint32_t id;
+    enum conn_state state;
+    struct addr peer_addr;
+    uint64_t expires_ns;
+    struct answer *answer; /* of the Connect request, while CONNECTING */
+    struct conn_end peer, client;
+};
+
+static void conn_resume(struct conn_end *end)
+{
+    if (end->stream && !end->blocked && !end->throttled)
+        stream_resume(end->stream);
+}
+
+static ptrdiff_t conn_on_bytes(void *user, const uint8_t *data, size_t len)
+{
+    struct conn_end *end = user;
+    struct turn *turn = end->conn->alloc->turn;
+    ptrdiff_t pending;
+
+    if (!end->other->stream)
+        return -EPIPE;
+    pending = stream_write(end->other->stream, data, len);
+    if (pending < 0)
+        return pending;
+    counter_add(end->n_bytes, len);
+    end->blocked = pending > CONN_HIGH_WATER;
+    end->throttled =
+        !bucket_spend(end->bucket, turn->conf->max_bandwidth_per_allocation, len, clock_now_ns());
+    if (end->blocked || end->throttled)
+        stream_pause(end->stream);
+    return (ptrdiff_t)len;
+}
+
+static void conn_on_drained(void *user)
+{
+    struct conn_end *end = user;
+
+    end->other->blocked = false;
+    conn_resume(end->other);
+}
+
+static void conn_free(struct conn *conn)
+{
+    struct alloc *alloc = conn->alloc;
+
+    if (conn->state != CONN_CONNECTING)
+        counter_sub(&alloc->turn->params.counters->peer_connections, 1);
+    list_remove(&conn->link);
+    alloc->n_conns--;
+    stream_free(conn->peer.stream);
+    stream_free(conn->client.stream);
+    OPENSSL_clear_free(conn->answer, sizeof(*conn->answer));
+    free(conn);
+}
+
+static void conn_on_eof(void *user)
+{
+    struct conn_end *end = user;
+
+    end->eof = true;
+    if (!end->other->stream) {
+        conn_free(end->conn);
+        return;
+    }
+    stream_shutdown(end->other->stream);
+    if (end->other->eof) {
+        stream_close(end->stream, 0);
+        stream_close(end->other->stream, 0);
+    }
+}
+
+static void conn_on_closed(void *user, int reason)
+{
+    struct conn_end *end = user;
+    struct conn_end *other = end->other;
+
+    stream_free(end->stream);
+    end->stream = NULL;
+    /* Closing either side closes the other (RFC 6062, section 5.4), after what is on its way. */
+    if (other->stream && end->conn->state == CONN_JOINED)
+        stream_close(other->stream, reason);
+    else
+        conn_free(end->conn);
+}
+
+static const struct stream_events conn_events = {
+    .on_bytes = conn_on_bytes,
+    .on_eof = conn_on_eof,
+    .on_drained = conn_on_drained,
+    .on_closed = conn_on_closed,
+};
+
+/* Unpredictable, unused here, and naming us as the owner. */
+static bool conn_draw_id(const struct alloc *alloc, uint32_t *ret_id)
+{
+    const struct turn_params *p = &alloc->turn->params;
+    uint32_t id;
+
+    if (RAND_bytes((unsigned char *)&id, sizeof(id)) != 1)
+        return false;
+    id &= 0x7FFFFFFF;
+    *ret_id = id - id % p->n_workers + p->worker;
+    return true;
+}
+
+static struct conn *conn_find_id(struct alloc *alloc, uint32_t id)
+{
+    struct list *it, *tmp;
+
+    list_for_each_safe(it, tmp, &alloc->conns)
+    {
+        struct conn *conn = list_entry(it, struct conn, link);
+
+        if (conn->id == id)
+            return conn;
+    }
+    return NULL;
+}
+
+static struct conn *conn_find_peer(struct alloc *alloc, const struct addr *peer)
+{
+    struct list *it, *tmp;
+
+    list_for_each_safe(it, tmp, &alloc->conns)
+    {
+        struct conn *conn = list_entry(it, struct conn, link);
+
+        if (addr_equal(&conn->peer_addr, peer))
+            return conn;
+    }
+    return NULL;
+}
+
+static struct conn *conn_new(struct alloc *alloc, const struct addr *peer)
+{
+    struct counters *c = alloc->turn->params.counters;
+    struct conn *conn = calloc(1, sizeof(*conn));
+
+    if (!conn)
+        return NULL;
+    do {
+        if (!conn_draw_id(alloc, &conn->id)) {
+            free(conn);
+            return NULL;
+        }
+    } while (conn_find_id(alloc, conn->id));
+    conn->alloc = alloc;
+    conn->peer_addr = *peer;
+    conn->peer = (struct conn_end){
+        .conn = conn, .other = &conn->client, .bucket = &alloc->down, .n_bytes = &c->down_bytes};
+    conn->client = (struct conn_end){
+        .conn = conn, .other = &conn->peer, .bucket = &alloc->up, .n_bytes = &c->up_bytes};
+    list_append(&alloc->conns, &conn->link);
+    alloc->n_conns++;
+    return conn;
+}
+
+static void conn_wait_for_bind(struct conn *conn, struct stream *stream, uint64_t now_ns)
+{
+    conn->state = CONN_WAITING;
+    conn->expires_ns = now_ns + CONN_BIND_TIMEOUT_S * NS_PER_S;
+    conn->peer.stream = stream;
+    counter_add(&conn->alloc->turn->params.counters->peer_connections, 1);
+    stream_set_events(stream, &conn_events, &conn->peer);
+    stream_pause(stream);
+}
+
+/* ---- active: Connect ---- */
+
+static unsigned int connect_refusal(const struct request *req, struct alloc *alloc,
+                                    struct addr *ret_peer)
+{
+    if (!alloc->tcp)
+        return 403;
+    if (req->msg->n_peers == 0 || !stun_get_peer(req->msg, 0, ret_peer) || ret_peer->port == 0)
+        return 400;
+    if (conn_find_peer(alloc, ret_peer))
+        return 446;
+    if (!alloc_has_family(alloc, ret_peer->family))
+        return 443;
+    return alloc->n_conns >= req->turn->conf->max_peer_connections ? 508 : 0;
+}
+
+static unsigned int connect_error(enum exit_result result)
+{
+    switch (result) {
+    case EXIT_E_FORBIDDEN:
+        return 403;
+    case EXIT_E_DUPLICATE:
+        return 446;
+    case EXIT_E_CAPACITY:
+        return 508;
+    default:
+        return 447;
+    }
+}
+
+void tcp_on_connect(struct request *req)
+{
+    struct alloc *alloc = request_alloc(req);
+    enum exit_result result;
+    struct conn *conn = NULL;
+    struct addr peer;
+    unsigned int code;
+    uint32_t id;
+
+    if (!alloc)
+        return;
+    code = connect_refusal(req, alloc, &peer);
+    if (code == 0) {
+        conn = conn_new(alloc, &peer);
+        code = conn ? 0 : 508;
+    }
+    if (code == 0) {
+        conn->answer = malloc(sizeof(*conn->answer));
+        code = conn->answer ? 0 : 508;
+    }
+    if (code != 0) {
+        if (conn)
+            conn_free(conn);
+        request_fail(req, code);
+        return;
+    }
+    *conn->answer = req->answer;
+    id = conn->id;
+    /* May answer before it returns; then there is nothing left to do here. */
+    result = req->turn->params.exit->ops->connect(alloc->assoc, &peer, id);
+    if (result != EXIT_OK) {
+        request_fail(req, connect_error(result));
+        conn = conn_find_id(alloc, id);
+        if (conn)
+            conn_free(conn);
+    }
+}
+
+void tcp_on_connected(void *user, uint32_t connect_id, enum exit_result result,
+                      struct stream *stream)
+{
+    struct alloc *alloc = user;
+    struct turn *turn = alloc->turn;
+    struct conn *conn = conn_find_id(alloc, connect_id);
+    uint8_t buf[TURN_ANSWER_MAX];
+    struct stun_builder b;
+
+    if (!conn || conn->state != CONN_CONNECTING) {
+        stream_free(stream);
+        return;
+    }
+    if (result != EXIT_OK) {
+        answer_error(turn, alloc->client, conn->answer, connect_error(result));
+        conn_free(conn);
+        return;
+    }
+    conn_wait_for_bind(conn, stream, clock_now_ns());
+    answer_begin(conn->answer, &b, buf);
+    stun_put_u32(&b, STUN_CONNECTION_ID, conn->id);
+    answer_send(turn, alloc->client, conn->answer, &b, false, 0);
+    OPENSSL_clear_free(conn->answer, sizeof(*conn->answer));
+    conn->answer = NULL;
+}
+
+/* ---- passive: a peer connects ---- */
+
+void tcp_on_accepted(void *user, const struct addr *peer, struct stream *stream)
+{
+    struct alloc *alloc = user;
+    struct turn *turn = alloc->turn;
+    uint8_t buf[STUN_HEADER_LEN + 24 + 8], txid[STUN_TXID_LEN] = {0};
+    uint64_t now_ns = clock_now_ns();
+    struct conn *conn = NULL;
+    struct stun_builder b;
+    size_t len;
+
+    if (!perm_has(&alloc->perms, peer, now_ns))
+        counter_add(&turn->params.counters->drop_no_permission, 1);
+    else if (alloc->n_conns < turn->conf->max_peer_connections)
+        conn = conn_new(alloc, peer);
+    if (!conn) {
+        stream_free(stream);
+        return;
+    }
+    conn_wait_for_bind(conn, stream, now_ns);
+    memcpy(txid, &conn->id, sizeof(conn->id));
+    stun_begin(&b, buf, sizeof(buf), STUN_INDICATION, STUN_CONNECTION_ATTEMPT, txid);
+    stun_put_addr(&b, STUN_XOR_PEER_ADDRESS, peer);
+    stun_put_u32(&b, STUN_CONNECTION_ID, conn->id);
+    len = stun_finish(&b);
+    if (len > 0)
+        alloc->client->ops->send_copy(alloc->client, buf, len);
+}
+
+/* ---- ConnectionBind ---- */
+
+static struct conn *bind_find(struct turn *turn, uint32_t id)
+{
+    struct list *it, *tmp;
+
+    list_for_each_safe(it, tmp, &turn->allocs)
+    {
+        struct alloc *alloc = list_entry(it, struct alloc, link);
+        struct conn *conn = alloc->tcp ? conn_find_id(alloc, id) : NULL;
+
+        if (conn)
+            return conn;
+    }
+    return NULL;
+}
+
+static void bind_answer(const struct turn_bind *bind, unsigned int code)
+{
+    uint8_t buf[TURN_ANSWER_MAX];
+    struct stun_builder b;
+    struct iovec iov = {.iov_base = buf};
+
+    stun_begin(&b, buf, sizeof(buf), code == 0 ? STUN_SUCCESS : STUN_ERROR, STUN_CONNECTION_BIND,
+               bind->txid);
+    if (code != 0)
+        stun_put_error(&b, code);
+    stun_put_integrity(&b, bind->who.integrity, bind->who.key, bind->who.key_len);
+    if (bind->fingerprint)
+        stun_put_fingerprint(&b);
+    iov.iov_len = stun_finish(&b);
+    if (iov.iov_len > 0)
+        (void)stream_send(bind->stream, &iov, 1);
+}
+
+/* A refused data connection has said its one message: it closes when the answer has gone. */
+static ptrdiff_t refused_on_bytes(void *user, const uint8_t *data, size_t len)
+{
+    return (ptrdiff_t)len;
+}
+
+static void refused_on_closed(void *user, int reason)
+{
+    stream_free(user);
+}
+
+static const struct stream_events refused_events = {
+    .on_bytes = refused_on_bytes,
+    .on_closed = refused_on_closed,
+};
+
+void turn_on_bind(struct turn *turn, const struct turn_bind *bind, uint64_t now_ns)
+{
+    struct conn *conn = bind_find(turn, bind->connection_id);
+    unsigned int code = 0;
+
+    if (!conn || conn->state != CONN_WAITING || !conn->peer.stream || conn->expires_ns <= now_ns)
+        code = 400;
+    else if (!alloc_is_users(conn->alloc, &bind->who))
+        code = 441;
+    bind_answer(bind, code);
+    if (code != 0) {
+        counter_add(code == 441 ? &turn->params.counters->err_441 : &turn->params.counters->err_400,
+                    1);
+        stream_set_events(bind->stream, &refused_events, bind->stream);
+        stream_close(bind->stream, 0);
+        return;
+    }
+    conn->state = CONN_JOINED;
+    conn->client.stream = bind->stream;
+    stream_set_events(bind->stream, &conn_events, &conn->client);
+    stream_resume(bind->stream);
+    conn_resume(&conn->peer);
+}
+
+void tcp_on_connection_bind(struct request *req)
+{
+    struct turn *turn = req->turn;
+    struct client *client = req->client;
+    struct turn_bind bind = {.who = req->who, .fingerprint = req->answer.fingerprint};
+    unsigned int owner;
+
+    memcpy(bind.txid, req->msg->txid, STUN_TXID_LEN);
+    /* Only on a connection that is good for nothing else (RFC 6062, section 4.4). */
+    if (!client_is_stream(client) || client->alloc ||
+        !stun_get_u32(req->msg, STUN_CONNECTION_ID, &bind.connection_id)) {
+        request_fail(req, 400);
+        return;
+    }
+    owner = bind.connection_id % turn->params.n_workers;
+    bind.stream = client->ops->take_stream(client);
+    if (!bind.stream)
+        request_fail(req, 400);
+    else if (owner == turn->params.worker)
+        turn_on_bind(turn, &bind, req->now_ns);
+    else
+        turn->params.hand_over(turn->params.arg, owner, &bind);
+}
+
+/* ---- the allocation's side ---- */
+
+void tcp_end(struct alloc *alloc)
+{
+    struct list *it, *tmp;
+
+    list_for_each_safe(it, tmp, &alloc->conns) conn_free(list_entry(it, struct conn, link));
+}
+
+void tcp_sweep(struct turn *turn, struct alloc *alloc, uint64_t now_ns)
+{
+    uint64_t limit = turn->conf->max_bandwidth_per_allocation;
+    struct list *it, *tmp;
+
+    list_for_each_safe(it, tmp, &alloc->conns)
+    {
+        struct conn *conn = list_entry(it, struct conn, link);
+        struct conn_end *ends[] = {&conn->peer, &conn->client};
+
+        if (conn->state == CONN_WAITING && conn->expires_ns <= now_ns) {
+            conn_free(conn);
+            continue;
+        }
+        for (size_t i = 0; i < 2; i++) {
+            if (ends[i]->throttled && bucket_solvent(ends[i]->bucket, limit, now_ns)) {
+                ends[i]->throttled = false;
+                conn_resume(ends[i]);
+            }
+        }
+    }
+}
