@@ -41,13 +41,15 @@ enum acl_verdict {
 /* Takes the machine's addresses (getifaddrs) now; a reload makes a new object. `conf` is copied
  * from, not kept. Return: NULL when memory is short. */
 struct acl *acl_new(const struct conf *conf);
+/* The same for a machine with these addresses (ports and ADDR_NONE are ignored). */
+struct acl *acl_new_with(const struct conf *conf, const struct addr *addrs, size_t n_addrs);
 void acl_free(struct acl *acl);
 
 /* `peer` with port 0 asks about the address alone. `tcp`: an RFC 6062 connection. */
 enum acl_verdict acl_check(const struct acl *acl, const struct addr *peer, bool tcp);
 
-/* Whether the address belongs to this machine or is its public address: only then can a port
- * matter, and the caller must ask acl_check() per datagram. */
+/* Whether the address belongs to this machine, is its public address or embeds one of these: only
+ * then can a port matter, and the caller must ask acl_check() per datagram. */
 bool acl_is_own(const struct acl *acl, const struct addr *ip);
 
 /* "a private address", for the log. */
