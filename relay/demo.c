@@ -149,8 +149,8 @@ static void demo_print_search(const struct demo *demo)
 
 static void demo_print(struct demo *demo)
 {
-    printf("\n%26s %18s %7s %7s %5s %13s\n", "own address", "others saw", "sent", "arrived", "lost",
-           "round trip");
+    printf("\n  %-12s  %-18s %-18s %7s %7s %5s %13s\n", "", "own address", "others saw", "sent",
+           "arrived", "lost", "round trip");
     for (size_t i = 0; i < DEMO_N_CALLS; i++) {
         demo_print_peer(&demo->call[i].peer[0], &demo->call[i].peer[1]);
         demo_print_peer(&demo->call[i].peer[1], &demo->call[i].peer[0]);

@@ -269,14 +269,19 @@ static bool demo_peer_is_hidden(struct demo_call *call, const struct demo_peer *
                                 const struct demo_peer *other)
 {
     const struct demo_watch *watch = &peer->client->link.watch;
-    char text[96], addr[ADDR_STRLEN];
+    char text[128], addr[ADDR_STRLEN];
 
-    if (watch->n_strangers > 0 || watch->n_found > 0) {
-        snprintf(text, sizeof(text),
-                 watch->n_strangers > 0 ? "got a datagram straight from %s"
-                                        : "was told the address %s",
-                 watch->n_strangers > 0 ? addr_format(&watch->found, addr, sizeof(addr))
-                                        : addr_format_ip(&watch->found, addr, sizeof(addr)));
+    if (watch->n_strangers > 0) {
+        snprintf(text, sizeof(text), "got a datagram past the relay, from %s",
+                 addr_format(&watch->found, addr, sizeof(addr)));
+        return demo_say(call, peer, text);
+    }
+    if (watch->n_found > 0) {
+        bool own = addr_ip_equal(&watch->found, &peer->own);
+
+        snprintf(text, sizeof(text), "was told %s, %s",
+                 addr_format_ip(&watch->found, addr, sizeof(addr)),
+                 own ? "its own address, which apps pass on" : "the other's own address");
         return demo_say(call, peer, text);
     }
     if (!addr_equal(&peer->seen, &other->client->relayed)) {
