@@ -132,7 +132,7 @@ static void demo_print_search(const struct demo *demo)
 {
     uint64_t n_messages = 0, n_bytes = 0, n_found = 0, n_strangers = 0;
 
-    for (size_t i = 0; i < 2 * DEMO_N_CALLS; i++) {
+    for (size_t i = 0; i / 2 < DEMO_N_CALLS; i++) {
         const struct demo_watch *watch = &demo->call[i / 2].peer[i % 2].client->link.watch;
 
         n_messages += watch->n_messages;

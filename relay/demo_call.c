@@ -1,5 +1,6 @@
 #include "relay/demo_call.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -183,8 +184,12 @@ static void demo_calls_wait(const struct demo_call *calls, size_t n_calls, uint6
     nfds_t n = 0;
 
     for (size_t i = 0; i < n_calls && n + 2 <= DEMO_MAX_CLIENTS; i++) {
-        for (size_t k = 0; k < 2; k++)
-            fds[n++] = (struct pollfd){.fd = calls[i].peer[k].client->link.fd, .events = POLLIN};
+        for (size_t k = 0; k < 2; k++) {
+            const struct demo_client *client = calls[i].peer[k].client;
+
+            assert(client); /* only calls that are open run */
+            fds[n++] = (struct pollfd){.fd = client->link.fd, .events = POLLIN};
+        }
     }
     (void)ppoll(fds, n, &ts, NULL); /* woken early or late, the clock decides what is next */
 }
