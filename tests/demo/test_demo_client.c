@@ -296,7 +296,7 @@ END_TEST
 
 START_TEST(packets_come_from_data_indications_and_the_bound_channel_alone)
 {
-    static const uint8_t txid[STUN_TXID_LEN] = {1};
+    static const uint8_t txid[STUN_TXID_LEN] = {1}, payload[3] = {'a', 'b', 'c'};
     struct demo_client *c = start(SCRIPT_PLAIN);
     struct addr peer = addr_make_v4(0xc6336401, 1000);
     uint8_t buf[128];
@@ -306,7 +306,7 @@ START_TEST(packets_come_from_data_indications_and_the_bound_channel_alone)
     ck_assert_int_eq(demo_client_allocate(c), 0);
     ck_assert_int_eq(demo_client_bind(c, &peer, 0x4001), 0);
     channel_put_header(buf, 0x4002, 3); /* not ours */
-    memcpy(buf + CHANNEL_HEADER_LEN, "abc", 3);
+    memcpy(buf + CHANNEL_HEADER_LEN, payload, sizeof(payload));
     send_to(c, fake.fd, buf, CHANNEL_HEADER_LEN + 3);
     channel_put_header(buf, 0x4001, 3);
     send_to(c, fake.fd, buf, CHANNEL_HEADER_LEN + 3);
