@@ -5,7 +5,7 @@
 # mistake is answered with one line that says what to do.
 set -u
 
-bin=$1
+bin=$(realpath "$1")
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
 n=0

@@ -5,7 +5,7 @@
 # checked. Here: that it says so, and leaves nothing behind.
 set -u
 
-bin=$1
+bin=$(realpath "$1")
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
 failed=0
