@@ -76,7 +76,7 @@ bool rate_allows(struct rate *rate, const struct addr *addr, unsigned int per_se
         if (ahead + interval > interval * per_second)
             return false;
         next = now_ns + ahead + interval;
-    } while (!atomic_compare_exchange_weak_explicit(slot, &due, next ? next : 1,
+    } while (!atomic_compare_exchange_weak_explicit(slot, &due, next ? next : UINT64_MAX,
                                                     memory_order_relaxed, memory_order_relaxed));
     return true;
 }

@@ -111,6 +111,31 @@ bool alloc_has_family(const struct alloc *alloc, uint8_t family)
     return (family == ADDR_IPV4 ? alloc->relayed_v4 : alloc->relayed_v6).family != ADDR_NONE;
 }
 
+/* The relayed address of one family ends, with its permissions and channels; the other one's stay
+ * (RFC 8656, section 8.1). The exit's socket closes with the whole association: until then nobody
+ * has a permission to send through it. Return: true when the allocation is gone. */
+static bool alloc_drop_family(struct alloc *alloc, uint8_t family)
+{
+    *(family == ADDR_IPV4 ? &alloc->relayed_v4 : &alloc->relayed_v6) = (struct addr){0};
+    perm_drop_family(&alloc->perms, family);
+    chan_drop_family(&alloc->chans, family);
+    if (alloc_has_family(alloc, ADDR_IPV4) || alloc_has_family(alloc, ADDR_IPV6))
+        return false;
+    alloc_free(alloc);
+    return true;
+}
+
+bool alloc_expire(struct alloc *alloc, uint64_t now_ns)
+{
+    if (alloc->state != ALLOC_LIVE)
+        return false;
+    if (alloc_has_family(alloc, ADDR_IPV4) && alloc->expires_v4_ns <= now_ns &&
+        alloc_drop_family(alloc, ADDR_IPV4))
+        return true;
+    return alloc_has_family(alloc, ADDR_IPV6) && alloc->expires_v6_ns <= now_ns &&
+           alloc_drop_family(alloc, ADDR_IPV6);
+}
+
 bool alloc_is_users(const struct alloc *alloc, const struct auth_who *who)
 {
     return alloc->user_len == who->name_len && memcmp(alloc->user, who->name, who->name_len) == 0;
@@ -204,7 +229,8 @@ static unsigned int allocate_read(const struct request *req, struct assoc_want *
 static unsigned int allocate_charge(const struct request *req, struct quota_charge *charge)
 {
     const struct conf *conf = req->turn->conf;
-    bool redirect = conf->alternate_server.family != ADDR_NONE;
+    /* RFC 8489, section 14.15: the alternate's family is that of the request's source. */
+    bool redirect = conf->alternate_server.family == req->client->remote.family;
     int r;
 
     if (req->turn->draining)
@@ -223,12 +249,13 @@ void alloc_on_allocate(struct request *req)
     struct turn *turn = req->turn;
     struct assoc_want want = {0};
     struct quota_charge charge = {0};
-    struct alloc *alloc;
+    struct alloc *alloc = req->client->alloc;
     unsigned int code;
 
-    if (req->client->alloc) {
+    if (alloc) {
         /* A retransmission of the request being carried out: its answer is on the way. */
-        if (req->client->alloc->state == ALLOC_OPENING)
+        if (alloc->state == ALLOC_OPENING &&
+            memcmp(alloc->answer->txid, req->msg->txid, STUN_TXID_LEN) == 0)
             return;
         request_fail(req, 437);
         return;
@@ -322,7 +349,7 @@ static void alloc_on_open(void *user, const struct assoc_opened *opened)
     alloc->state = ALLOC_LIVE;
     alloc->relayed_v4 = opened->relayed_v4;
     alloc->relayed_v6 = opened->relayed_v6;
-    alloc->expires_ns = turn->now_ns + alloc->lifetime_s * NS_PER_S;
+    alloc->expires_v4_ns = alloc->expires_v6_ns = turn->now_ns + alloc->lifetime_s * NS_PER_S;
     counter_add(&turn->params.counters->allocations_made, 1);
     log_debug("allocation %llu made over %s for user \"%s\"", (unsigned long long)alloc->id,
               names[alloc->client->transport], log_text(alloc->user, alloc->user_len, text));
@@ -352,35 +379,47 @@ static void refresh_answer(struct request *req, struct client *client, uint32_t 
     answer_send(req->turn, client, &req->answer, &b, lifetime_s == 0, req->now_ns);
 }
 
+/* Which relayed addresses a Refresh is about: with REQUESTED-ADDRESS-FAMILY that one, else all
+ * there are (RFC 8656, section 8.1). Return: false for one that the allocation has not (443). */
+static bool refresh_families(const struct request *req, const struct alloc *alloc, bool *ret_v4,
+                             bool *ret_v6)
+{
+    bool has_v4 = alloc_has_family(alloc, ADDR_IPV4), has_v6 = alloc_has_family(alloc, ADDR_IPV6);
+    uint8_t family;
+    bool named = stun_get_u8(req->msg, STUN_REQUESTED_ADDRESS_FAMILY, &family);
+
+    *ret_v4 = has_v4 && (!named || family == FAMILY_IPV4);
+    *ret_v6 = has_v6 && (!named || family == FAMILY_IPV6);
+    return *ret_v4 || *ret_v6;
+}
+
 void alloc_on_refresh(struct request *req)
 {
     struct alloc *alloc = request_alloc(req);
     uint32_t wanted = ALLOC_LIFETIME_DEFAULT_S, lifetime_s;
-    uint8_t family;
+    uint64_t expires_ns;
+    bool v4, v6;
 
     if (!alloc)
         return;
-    if (stun_get_u8(req->msg, STUN_REQUESTED_ADDRESS_FAMILY, &family) &&
-        !(family == FAMILY_IPV4 && alloc_has_family(alloc, ADDR_IPV4)) &&
-        !(family == FAMILY_IPV6 && alloc_has_family(alloc, ADDR_IPV6))) {
+    if (!refresh_families(req, alloc, &v4, &v6)) {
         request_fail(req, 443);
         return;
     }
     stun_get_u32(req->msg, STUN_LIFETIME, &wanted);
-    if (wanted == 0) {
-        refresh_answer(req, alloc->client, 0);
-        alloc_free(alloc);
-        return;
-    }
-    lifetime_s = alloc_lifetime(req);
-    alloc->expires_ns = req->now_ns + lifetime_s * NS_PER_S;
+    lifetime_s = wanted == 0 ? 0 : alloc_lifetime(req);
+    expires_ns = req->now_ns + lifetime_s * NS_PER_S;
+    if (v4)
+        alloc->expires_v4_ns = expires_ns;
+    if (v6)
+        alloc->expires_v6_ns = expires_ns;
     refresh_answer(req, alloc->client, lifetime_s);
+    alloc_expire(alloc, req->now_ns);
 }
 
 /* ---- CreatePermission, ChannelBind ---- */
 
-/* Whether the peer may be given a permission or channel: 0, 443 or 403. */
-static unsigned int alloc_admits(struct alloc *alloc, const struct addr *peer)
+unsigned int alloc_admits(struct alloc *alloc, const struct addr *peer)
 {
     struct turn *turn = alloc->turn;
 
@@ -397,7 +436,7 @@ void alloc_on_create_permission(struct request *req)
 {
     struct alloc *alloc = request_alloc(req);
     struct addr peers[STUN_MAX_PEERS];
-    unsigned int code = 0;
+    unsigned int code = 0, max;
 
     if (!alloc)
         return;
@@ -416,13 +455,16 @@ void alloc_on_create_permission(struct request *req)
         peers[i].port = 0;
         code = alloc_admits(alloc, &peers[i]);
     }
-    for (unsigned int i = 0; i < req->msg->n_peers && code == 0; i++)
-        if (perm_add(&alloc->perms, &peers[i], req->turn->conf->max_permissions, req->now_ns) != 0)
-            code = 508;
-    if (code != 0)
+    max = req->turn->conf->max_permissions;
+    if (code == 0 && perm_reserve(&alloc->perms, peers, req->msg->n_peers, max, req->now_ns) != 0)
+        code = 508;
+    if (code != 0) {
         request_fail(req, code);
-    else
-        request_succeed(req);
+        return;
+    }
+    for (unsigned int i = 0; i < req->msg->n_peers; i++)
+        (void)perm_add(&alloc->perms, &peers[i], max, req->now_ns);
+    request_succeed(req);
 }
 
 void alloc_on_channel_bind(struct request *req)
@@ -436,9 +478,13 @@ void alloc_on_channel_bind(struct request *req)
 
     if (!alloc)
         return;
-    if (alloc->tcp || req->msg->n_peers == 0 ||
-        !stun_get_u16(req->msg, STUN_CHANNEL_NUMBER, &number) || number < CHANNEL_MIN ||
-        number > CHANNEL_MAX || !stun_get_peer(req->msg, 0, &peer)) {
+    if (alloc->tcp) {
+        /* Channels carry datagrams; RFC 6062 has no code for it, and clients know this one. */
+        request_fail(req, 403);
+        return;
+    }
+    if (req->msg->n_peers == 0 || !stun_get_u16(req->msg, STUN_CHANNEL_NUMBER, &number) ||
+        number < CHANNEL_MIN || number > CHANNEL_MAX || !stun_get_peer(req->msg, 0, &peer)) {
         request_fail(req, 400);
         return;
     }

@@ -32,7 +32,7 @@ struct alloc {
     struct assoc *assoc;
     struct list link; /* turn->allocs */
     uint64_t id;
-    uint64_t expires_ns;
+    uint64_t expires_v4_ns, expires_v6_ns; /* of the relayed address of each family */
     uint64_t last_icmp_ns; /* ICMP reports are rate-limited (RFC 8656, section 11.5) */
     enum alloc_state state;
     bool tcp; /* RFC 6062 */
@@ -58,6 +58,11 @@ void alloc_on_channel_bind(struct request *req);
 /* Ends an allocation: association, connections, charge, memory. */
 void alloc_free(struct alloc *alloc);
 
+/* Ends what has expired. Return: true when the whole allocation is gone. */
+bool alloc_expire(struct alloc *alloc, uint64_t now_ns);
+
 /* Whether one of its relayed addresses is of this family (443 otherwise). */
 bool alloc_has_family(const struct alloc *alloc, uint8_t family);
+/* Whether the peer may be given a permission, a channel or a connection: 0, 443 or 403. */
+unsigned int alloc_admits(struct alloc *alloc, const struct addr *peer);
 bool alloc_is_users(const struct alloc *alloc, const struct auth_who *who);

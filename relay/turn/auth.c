@@ -15,7 +15,9 @@
 #define NONCE_COOKIE_LEN 9
 #define NONCE_UNIT_S     4
 #define NONCE_TIME_MASK  0xFFFFFFu
-#define NONCE_MAC_LEN    9
+#define NONCE_PORT_LEN   2
+#define NONCE_MAC_LEN    7
+#define NONCE_PACKED_LEN (3 + NONCE_PORT_LEN + NONCE_MAC_LEN)
 
 /* Security features, RFC 8489, section 18.1: bit 0 is the leftmost of the 24. */
 #define FEATURE_PASSWORD_ALGORITHMS 0x800000u
@@ -42,7 +44,8 @@ struct auth {
     size_t algorithms_len;
 };
 
-static void auth_add_user(struct auth *auth, struct auth_user *user, const struct conf_user *from)
+/* Return: false when memory is short: a key that could not be made must not be used. */
+static bool auth_add_user(struct auth *auth, struct auth_user *user, const struct conf_user *from)
 {
     const char *realm = auth->conf->realm;
 
@@ -54,16 +57,20 @@ static void auth_add_user(struct auth *auth, struct auth_user *user, const struc
     if (from->password) {
         uint8_t key[STUN_KEY_MAX];
 
-        stun_long_term_key(STUN_PASSWORD_MD5, from->name, realm, from->password, key);
+        user->has_md5 =
+            stun_long_term_key(STUN_PASSWORD_MD5, from->name, realm, from->password, key) > 0;
         memcpy(user->key_md5, key, sizeof(user->key_md5));
-        stun_long_term_key(STUN_PASSWORD_SHA256, from->name, realm, from->password,
-                           user->key_sha256);
-        user->has_md5 = user->has_sha256 = true;
         OPENSSL_cleanse(key, sizeof(key));
+        user->has_sha256 = stun_long_term_key(STUN_PASSWORD_SHA256, from->name, realm,
+                                              from->password, user->key_sha256) > 0;
+        if (!user->has_md5 || !user->has_sha256)
+            return false;
     }
-    stun_userhash(from->name, realm, user->userhash);
+    if (stun_userhash(from->name, realm, user->userhash) < 0)
+        return false;
     hash_insert(&auth->names, &user->by_name, hash_bytes(from->name, strlen(from->name)));
     hash_insert(&auth->userhashes, &user->by_userhash, hash_bytes(user->userhash, 32));
+    return true;
 }
 
 /* Only what every user can do is offered: a client that picked SHA-256 for a user of whom we have
@@ -83,8 +90,9 @@ static void auth_choose_algorithms(struct auth *auth)
         writer_u32(&w, (uint32_t)STUN_PASSWORD_MD5 << 16);
     auth->algorithms_len = w.len;
     auth->features = FEATURE_PASSWORD_ALGORITHMS;
-    /* A REST name cannot be found from its hash; the feature is for listed users. */
-    if (auth->conf->n_user > 0)
+    /* Where the bit is set, clients MUST send USERHASH (RFC 8489, section 9.2.5), and an ephemeral
+     * name cannot be found from its hash. Without the bit a listed user's hash still works. */
+    if (auth->conf->n_user > 0 && auth->conf->n_secret == 0)
         auth->features |= FEATURE_USERNAME_ANONYMITY;
 }
 
@@ -98,14 +106,16 @@ struct auth *auth_new(const struct conf *conf, const uint8_t nonce_secret[AUTH_S
     memcpy(auth->nonce_secret, nonce_secret, AUTH_SECRET_LEN);
     auth->users = calloc(conf->n_user + 1, sizeof(*auth->users));
     if (!auth->users || hash_init(&auth->names, conf->n_user) < 0 ||
-        hash_init(&auth->userhashes, conf->n_user) < 0) {
-        auth_free(auth);
-        return NULL;
-    }
+        hash_init(&auth->userhashes, conf->n_user) < 0)
+        goto out;
     for (size_t i = 0; i < conf->n_user; i++)
-        auth_add_user(auth, &auth->users[i], &conf->user[i]);
+        if (!auth_add_user(auth, &auth->users[i], &conf->user[i]))
+            goto out;
     auth_choose_algorithms(auth);
     return auth;
+out:
+    auth_free(auth);
+    return NULL;
 }
 
 void auth_free(struct auth *auth)
@@ -148,27 +158,33 @@ static const struct auth_user *auth_find_userhash(const struct auth *auth, const
     return NULL;
 }
 
-static void auth_nonce_make(const struct auth *auth, const struct addr *client, uint32_t time,
-                            char ret_nonce[AUTH_NONCE_LEN + 1])
+/* `port` makes the nonces of two flows of one host differ, as RFC 8489, section 9.2.4 demands. It
+ * is read back from the nonce and not compared with the sender's: a host's nonce also serves its
+ * data connections (RFC 6062), which come from other ports. */
+static void auth_nonce_make(const struct auth *auth, const struct addr *client, uint16_t port,
+                            uint32_t time, char ret_nonce[AUTH_NONCE_LEN + 1])
 {
-    uint8_t in[3 + 3 + 16 + 1], mac[EVP_MAX_MD_SIZE], out[3 + NONCE_MAC_LEN];
+    uint8_t in[3 + 3 + NONCE_PORT_LEN + 16 + 1 + sizeof(auth->algorithms)];
+    uint8_t mac[EVP_MAX_MD_SIZE], packed[NONCE_PACKED_LEN];
+    struct writer w = writer_make(in, sizeof(in));
     unsigned int mac_len;
-    uint32_t f = auth->features;
 
-    in[0] = (uint8_t)(time >> 16);
-    in[1] = (uint8_t)(time >> 8);
-    in[2] = (uint8_t)time;
-    in[3] = (uint8_t)(f >> 16);
-    in[4] = (uint8_t)(f >> 8);
-    in[5] = (uint8_t)f;
-    memcpy(in + 6, client->ip, 16);
-    in[22] = client->family;
-    HMAC(EVP_sha256(), auth->nonce_secret, AUTH_SECRET_LEN, in, sizeof(in), mac, &mac_len);
-    memcpy(out, in, 3);
-    memcpy(out + 3, mac, NONCE_MAC_LEN);
+    writer_u8(&w, (uint8_t)(time >> 16));
+    writer_u16(&w, (uint16_t)time);
+    writer_u16(&w, port);
+    memcpy(packed, in, w.len);
+    writer_u8(&w, (uint8_t)(auth->features >> 16));
+    writer_u16(&w, (uint16_t)auth->features);
+    writer_bytes(&w, client->ip, sizeof(client->ip));
+    writer_u8(&w, client->family);
+    /* After a reload that changes the list, a client that echoes the old one must hear "stale"
+     * and learn the new one, not "bad request": its call goes on. */
+    writer_bytes(&w, auth->algorithms, auth->algorithms_len);
+    HMAC(EVP_sha256(), auth->nonce_secret, AUTH_SECRET_LEN, in, w.len, mac, &mac_len);
+    memcpy(packed + 3 + NONCE_PORT_LEN, mac, NONCE_MAC_LEN);
     memcpy(ret_nonce, NONCE_COOKIE, NONCE_COOKIE_LEN);
-    EVP_EncodeBlock((unsigned char *)ret_nonce + NONCE_COOKIE_LEN, in + 3, 3);
-    EVP_EncodeBlock((unsigned char *)ret_nonce + NONCE_COOKIE_LEN + 4, out, sizeof(out));
+    EVP_EncodeBlock((unsigned char *)ret_nonce + NONCE_COOKIE_LEN, in + 3 + NONCE_PORT_LEN, 3);
+    EVP_EncodeBlock((unsigned char *)ret_nonce + NONCE_COOKIE_LEN + 4, packed, sizeof(packed));
 }
 
 static uint32_t auth_nonce_time(uint64_t now_ns)
@@ -180,14 +196,16 @@ static bool auth_nonce_ok(const struct auth *auth, const uint8_t *nonce, size_t 
                           const struct addr *client, uint64_t now_ns)
 {
     char expected[AUTH_NONCE_LEN + 1];
-    uint8_t packed[3 + NONCE_MAC_LEN + 3];
+    uint8_t packed[NONCE_PACKED_LEN + 3];
     uint32_t time, age;
+    uint16_t port;
 
     if (len != AUTH_NONCE_LEN ||
-        EVP_DecodeBlock(packed, nonce + NONCE_COOKIE_LEN + 4, 16) != 3 + NONCE_MAC_LEN)
+        EVP_DecodeBlock(packed, nonce + NONCE_COOKIE_LEN + 4, 16) != NONCE_PACKED_LEN)
         return false;
     time = (uint32_t)packed[0] << 16 | (uint32_t)packed[1] << 8 | packed[2];
-    auth_nonce_make(auth, client, time, expected);
+    port = (uint16_t)(packed[3] << 8 | packed[4]);
+    auth_nonce_make(auth, client, port, time, expected);
     if (CRYPTO_memcmp(expected, nonce, AUTH_NONCE_LEN) != 0)
         return false;
     age = (auth_nonce_time(now_ns) - time) & NONCE_TIME_MASK;
@@ -199,7 +217,7 @@ void auth_put_challenge(const struct auth *auth, struct stun_builder *b, const s
 {
     char nonce[AUTH_NONCE_LEN + 1];
 
-    auth_nonce_make(auth, client, auth_nonce_time(now_ns), nonce);
+    auth_nonce_make(auth, client, client->port, auth_nonce_time(now_ns), nonce);
     stun_put_text(b, STUN_REALM, auth->conf->realm);
     stun_put(b, STUN_NONCE, nonce, AUTH_NONCE_LEN);
     stun_put(b, STUN_PASSWORD_ALGORITHMS, auth->algorithms, auth->algorithms_len);
@@ -235,13 +253,16 @@ static bool auth_try_key(const struct stun_msg *msg, struct auth_who *who)
     return stun_check_integrity(msg, who->integrity, who->key, who->key_len);
 }
 
+static bool auth_has_key(const struct auth_user *user, enum stun_password_algorithm algorithm)
+{
+    return algorithm == STUN_PASSWORD_SHA256 ? user->has_sha256 : user->has_md5;
+}
+
 static bool auth_check_user(const struct stun_msg *msg, const struct auth_user *user,
                             enum stun_password_algorithm algorithm, struct auth_who *who)
 {
     bool sha256 = algorithm == STUN_PASSWORD_SHA256;
 
-    if (sha256 ? !user->has_sha256 : !user->has_md5)
-        return false;
     who->key_len = sha256 ? sizeof(user->key_sha256) : sizeof(user->key_md5);
     memcpy(who->key, sha256 ? user->key_sha256 : user->key_md5, who->key_len);
     who->name_len = strlen(user->name);
@@ -306,11 +327,11 @@ static unsigned int auth_check_credentials(const struct auth *auth, const struct
         if (!user && auth_check_rest(auth, msg, algorithm, now_real_s, who))
             return 0;
     }
-    if (user && auth_check_user(msg, user, algorithm, who))
-        return 0;
-    if (!user)
+    if (!user || !auth_has_key(user, algorithm)) {
         auth_waste(msg, who);
-    return 401;
+        return 401;
+    }
+    return auth_check_user(msg, user, algorithm, who) ? 0 : 401;
 }
 
 unsigned int auth_check(const struct auth *auth, const struct stun_msg *msg,

@@ -7,9 +7,10 @@
  * worker and any listener accepts what another one gave out, also after a reload.
  *
  * Nonce: "obMatJos2" + base64 of the 24 security feature bits + base64 of 3 bytes of
- * time (units of NONCE_UNIT_S) and 9 bytes of HMAC-SHA256 over time, features and IP.
- * The features are under the HMAC: whoever edits them on the way (a bid-down) makes
- * the nonce invalid. It is short because every byte of a 401 is amplification.
+ * time (units of NONCE_UNIT_S), the port it was given to and 7 bytes of HMAC-SHA256
+ * over these, the features, the offered algorithms and the IP. The features are under
+ * the HMAC: whoever edits them on the way (a bid-down) makes the nonce invalid. It is
+ * short because every byte of a 401 is amplification.
  */
 #pragma once
 

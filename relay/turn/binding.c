@@ -21,23 +21,6 @@ struct discovery {
 #define CHANGE_IP   4u
 #define CHANGE_PORT 2u
 
-/* Without discovery its comprehension-required attributes are unknown ones. */
-static bool binding_refuses(struct request *req)
-{
-    static const enum stun_attr needed[] = {STUN_CHANGE_REQUEST, STUN_RESPONSE_PORT, STUN_PADDING};
-    uint16_t types[sizeof(needed) / sizeof(needed[0])];
-    size_t n = 0;
-
-    if (req->turn->conf->behavior_discovery)
-        return false;
-    for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
-        if (stun_has(req->msg, needed[i]))
-            types[n++] = stun_attrs[needed[i]].type;
-    if (n > 0)
-        request_fail_unknown(req, types, n);
-    return n > 0;
-}
-
 static struct discovery binding_wants(const struct request *req)
 {
     struct discovery d = {.to_port = req->client->remote.port};
@@ -69,6 +52,34 @@ static struct addr binding_other(const struct request *req, bool other_ip, bool 
     return (struct addr){0};
 }
 
+/* Whether the answer can be sent the way the request wants it: over TCP and DTLS there is but one
+ * way back. */
+static bool binding_can(const struct request *req, const struct discovery *d)
+{
+    if (!req->turn->conf->behavior_discovery || !req->client->ops->send_copy_from ||
+        req->client->transport != TRANSPORT_UDP)
+        return false;
+    return !(d->other_ip || d->other_port) ||
+           binding_other(req, d->other_ip, d->other_port).family != ADDR_NONE;
+}
+
+/* What cannot be done is answered as if its attributes were unknown (RFC 5780, section 6.1). */
+static bool binding_refuses(struct request *req, const struct discovery *d)
+{
+    static const enum stun_attr needed[] = {STUN_CHANGE_REQUEST, STUN_RESPONSE_PORT, STUN_PADDING};
+    uint16_t types[sizeof(needed) / sizeof(needed[0])];
+    size_t n = 0;
+
+    if (binding_can(req, d))
+        return false;
+    for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
+        if (stun_has(req->msg, needed[i]))
+            types[n++] = stun_attrs[needed[i]].type;
+    if (n > 0)
+        request_fail_unknown(req, types, n);
+    return n > 0;
+}
+
 static void binding_put_discovery(struct request *req, struct stun_builder *b,
                                   const struct discovery *d)
 {
@@ -95,12 +106,12 @@ void binding_on_request(struct request *req)
     struct stun_builder b;
     size_t len;
 
-    if (binding_refuses(req))
+    if (binding_refuses(req, &d))
         return;
     answer_begin(&req->answer, &b, buf);
     stun_put_addr(&b, STUN_XOR_MAPPED_ADDRESS, &shown);
     counter_add(&req->turn->params.counters->bindings, 1);
-    if (!req->turn->conf->behavior_discovery || req->client->transport != TRANSPORT_UDP) {
+    if (!binding_can(req, &d)) {
         answer_send(req->turn, req->client, &req->answer, &b, false, 0);
         return;
     }
@@ -109,6 +120,6 @@ void binding_on_request(struct request *req)
     if (req->answer.fingerprint)
         stun_put_fingerprint(&b);
     len = stun_finish(&b);
-    if (len > 0 && ops->send_copy_from)
+    if (len > 0)
         ops->send_copy_from(req->client, d.other_ip, d.other_port, d.to_port, buf, len);
 }

@@ -105,6 +105,16 @@ const struct chan *chan_by_peer(struct chan_set *set, const struct addr *peer, u
     return chan && chan->expires_ns > now_ns ? chan : NULL;
 }
 
+void chan_drop_family(struct chan_set *set, uint8_t family)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < set->n; i++)
+        if (set->chans[i].peer.family != family)
+            set->chans[n++] = set->chans[i];
+    set->n = n;
+}
+
 void chan_deinit(struct chan_set *set)
 {
     free(set->chans);

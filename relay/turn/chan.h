@@ -49,4 +49,7 @@ int chan_may_bind(struct chan_set *set, uint16_t number, const struct addr *peer
 const struct chan *chan_by_number(struct chan_set *set, uint16_t number, uint64_t now_ns);
 const struct chan *chan_by_peer(struct chan_set *set, const struct addr *peer, uint64_t now_ns);
 
+/* Forgets the channels to peers of one family. */
+void chan_drop_family(struct chan_set *set, uint8_t family);
+
 void chan_deinit(struct chan_set *set);

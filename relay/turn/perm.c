@@ -66,11 +66,42 @@ int perm_add(struct perm_set *set, const struct addr *peer, unsigned int max, ui
     return 0;
 }
 
+int perm_reserve(struct perm_set *set, const struct addr *peers, unsigned int n, unsigned int max,
+                 uint64_t now_ns)
+{
+    uint32_t n_new = 0;
+    int r = 0;
+
+    perm_drop_expired(set, now_ns);
+    for (unsigned int i = 0; i < n; i++) {
+        bool known = perm_find(set, &peers[i]) != NULL;
+
+        for (unsigned int j = 0; j < i && !known; j++)
+            known = addr_ip_equal(&peers[j], &peers[i]);
+        n_new += !known;
+    }
+    if (n_new > 0 && (set->n >= max || n_new > max - set->n))
+        return PERM_E_FULL;
+    while (r == 0 && set->cap < set->n + n_new)
+        r = perm_grow(set);
+    return r;
+}
+
 bool perm_has(struct perm_set *set, const struct addr *peer, uint64_t now_ns)
 {
     const struct perm *perm = perm_find(set, peer);
 
     return perm && perm->expires_ns > now_ns;
+}
+
+void perm_drop_family(struct perm_set *set, uint8_t family)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < set->n; i++)
+        if (set->perms[i].ip.family != family)
+            set->perms[n++] = set->perms[i];
+    set->n = n;
 }
 
 void perm_deinit(struct perm_set *set)

@@ -37,7 +37,16 @@ enum {
 /* Installs or refreshes. Return: 0, PERM_E_FULL or -ENOMEM. */
 int perm_add(struct perm_set *set, const struct addr *peer, unsigned int max, uint64_t now_ns);
 
+/* Makes sure that perm_add() of each of these `n` peers will succeed, and installs nothing: a
+ * CreatePermission is carried out whole or not at all (RFC 8656, section 10.2).
+ * Return: 0, PERM_E_FULL or -ENOMEM. */
+int perm_reserve(struct perm_set *set, const struct addr *peers, unsigned int n, unsigned int max,
+                 uint64_t now_ns);
+
 /* Whether the peer's IP has a live permission. */
 bool perm_has(struct perm_set *set, const struct addr *peer, uint64_t now_ns);
+
+/* Forgets the peers of one family. */
+void perm_drop_family(struct perm_set *set, uint8_t family);
 
 void perm_deinit(struct perm_set *set);

@@ -74,8 +74,12 @@ static ptrdiff_t conn_on_bytes(void *user, const uint8_t *data, size_t len)
     struct turn *turn = end->conn->alloc->turn;
     ptrdiff_t pending;
 
+    if (end->conn->state != CONN_JOINED)
+        return 0;
+    /* The other end is closed and this one is closing: what it was given must still get out, and an
+     * error would cut that short. */
     if (!end->other->stream)
-        return -EPIPE;
+        return (ptrdiff_t)len;
     pending = stream_write(end->other->stream, data, len);
     if (pending < 0)
         return pending;
@@ -115,10 +119,8 @@ static void conn_on_eof(void *user)
     struct conn_end *end = user;
 
     end->eof = true;
-    if (!end->other->stream) {
-        conn_free(end->conn);
-        return;
-    }
+    if (!end->other->stream)
+        return; /* it has not come yet, or this one is closing already */
     stream_shutdown(end->other->stream);
     if (end->other->eof) {
         stream_close(end->stream, 0);
@@ -224,17 +226,22 @@ static void conn_wait_for_bind(struct conn *conn, struct stream *stream, uint64_
 
 /* ---- active: Connect ---- */
 
+/* In the order of RFC 6062, section 5.2, but the missing address first. */
 static unsigned int connect_refusal(const struct request *req, struct alloc *alloc,
                                     struct addr *ret_peer)
 {
+    unsigned int code;
+
     if (!alloc->tcp)
         return 403;
     if (req->msg->n_peers == 0 || !stun_get_peer(req->msg, 0, ret_peer) || ret_peer->port == 0)
         return 400;
     if (conn_find_peer(alloc, ret_peer))
         return 446;
-    if (!alloc_has_family(alloc, ret_peer->family))
-        return 443;
+    /* Connect needs no permission, so this is where the access rules are asked (pion/turn#570). */
+    code = alloc_admits(alloc, ret_peer);
+    if (code != 0)
+        return code;
     return alloc->n_conns >= req->turn->conf->max_peer_connections ? 508 : 0;
 }
 
@@ -419,6 +426,9 @@ void turn_on_bind(struct turn *turn, const struct turn_bind *bind, uint64_t now_
     stream_set_events(bind->stream, &conn_events, &conn->client);
     stream_resume(bind->stream);
     conn_resume(&conn->peer);
+    /* The peer may have ended its sending before there was anyone to tell. */
+    if (conn->peer.eof)
+        stream_shutdown(bind->stream);
 }
 
 void tcp_on_connection_bind(struct request *req)

@@ -59,9 +59,7 @@ void turn_sweep(struct turn *turn, uint64_t now_ns)
     {
         struct alloc *alloc = list_entry(it, struct alloc, link);
 
-        if (alloc->state == ALLOC_LIVE && alloc->expires_ns <= now_ns)
-            alloc_free(alloc);
-        else if (alloc->tcp)
+        if (!alloc_expire(alloc, now_ns) && alloc->tcp)
             tcp_sweep(turn, alloc, now_ns);
     }
 }

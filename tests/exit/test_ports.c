@@ -252,45 +252,48 @@ START_TEST(random_numbers_stay_below_their_bound_and_reach_all_of_it)
 }
 END_TEST
 
-struct racer {
-    pthread_t thread;
-    uint16_t taken[1024];
-    unsigned int n;
-};
+#define N_RACERS   4
+#define RACE_PORTS 32768
 
+static pthread_barrier_t start_line;
+
+/* Takes every port that is to be had, and marks it; a mark found there already is a port shared. */
 static void *race(void *arg)
 {
-    struct racer *racer = arg;
+    static _Atomic bool seen[65536];
     struct port_rng own = {.n_left = 0};
+    unsigned int *n_taken = arg;
     struct ports_scan scan;
     uint16_t port;
 
-    for (;;) {
-        ports_scan_init(&scan, ports, &own, udp4, (struct port_range){3000, 4023}, PORTS_ANY);
-        if (ports_scan_next(&scan, 0, &port) != 0)
+    pthread_barrier_wait(&start_line);
+    ports_scan_init(&scan, ports, &own, udp4, (struct port_range){1024, 1024 + RACE_PORTS - 1},
+                    PORTS_ANY);
+    scan.n_picks = UINT32_MAX; /* the walk only, and all from the same end: they stay abreast */
+    scan.n_walked = 1;
+    while (ports_scan_next(&scan, 0, &port) == 0) {
+        if (seen[port])
             return NULL;
-        racer->taken[racer->n++] = port;
+        seen[port] = true;
+        ++*n_taken;
     }
+    return NULL;
 }
 
 START_TEST(threads_share_the_range_without_sharing_a_port)
 {
-    static struct racer racers[4];
-    static bool seen[65536];
-    unsigned int n = 0;
+    pthread_t threads[N_RACERS];
+    unsigned int n_taken[N_RACERS] = {0}, n = 0;
 
-    memset(racers, 0, sizeof(racers));
-    memset(seen, 0, sizeof(seen));
-    for (int i = 0; i < 4; i++)
-        ck_assert_int_eq(pthread_create(&racers[i].thread, NULL, race, &racers[i]), 0);
-    for (int i = 0; i < 4; i++)
-        pthread_join(racers[i].thread, NULL);
-    for (int i = 0; i < 4; i++)
-        for (unsigned int k = 0; k < racers[i].n; k++, n++) {
-            ck_assert(!seen[racers[i].taken[k]]);
-            seen[racers[i].taken[k]] = true;
-        }
-    ck_assert_uint_eq(n, 1024);
+    ck_assert_int_eq(pthread_barrier_init(&start_line, NULL, N_RACERS), 0);
+    for (int i = 0; i < N_RACERS; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, race, &n_taken[i]), 0);
+    for (int i = 0; i < N_RACERS; i++) {
+        pthread_join(threads[i], NULL);
+        n += n_taken[i];
+    }
+    ck_assert_uint_eq(n, RACE_PORTS - 1); /* all but the one before the start */
+    pthread_barrier_destroy(&start_line);
 }
 END_TEST
 
