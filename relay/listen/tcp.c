@@ -280,7 +280,7 @@ void tcp_listener_free(struct tcp_listener *l)
 
     if (!l)
         return;
-    list_for_each_safe(it, tmp, &l->clients)
+    list_for_each_safe (it, tmp, &l->clients)
         tcp_client_free(list_entry(it, struct tcp_client, link));
     if (l->event)
         event_free(l->event);
@@ -300,8 +300,7 @@ void tcp_listener_sweep(struct tcp_listener *l, uint64_t now_ns)
 {
     struct list *it, *tmp;
 
-    list_for_each_safe(it, tmp, &l->clients)
-    {
+    list_for_each_safe (it, tmp, &l->clients) {
         struct tcp_client *c = list_entry(it, struct tcp_client, link);
 
         if (!c->client.alloc && now_ns > c->last_ns + TCP_IDLE_S * NS_PER_S)
