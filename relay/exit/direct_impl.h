@@ -27,13 +27,13 @@ struct direct_exit {
 /* One family's socket of an association. */
 struct leg {
     struct assoc *assoc;
-    int fd;             /* -1: this family is not open */
-    bool df;            /* the socket sets DF now */
-    bool df_was_asked;  /* ever: only then are local "too big" errors the session's business */
-    uint8_t n_turns;    /* read events, modulo DIRECT_ERRORS_EVERY */
-    struct addr bound;  /* where the socket is */
-    struct addr shown;  /* the public address, if it is another one; else ADDR_NONE */
-    struct addr judged; /* the peer address looked at last: whether it is one of ours */
+    int fd;              /* -1: this family is not open */
+    bool df;             /* the socket sets DF now */
+    uint8_t n_turns;     /* read events, modulo DIRECT_ERRORS_EVERY */
+    struct addr bound;   /* where the socket is */
+    struct addr shown;   /* the public address, if it is another one; else ADDR_NONE */
+    struct addr df_peer; /* destination of the last datagram with DF; ADDR_NONE before */
+    struct addr judged;  /* the peer address looked at last: whether it is one of ours */
     bool judged_own;
     unsigned int judged_generation;
     struct event event;
