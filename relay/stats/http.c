@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -72,6 +73,18 @@ static void http_set_headers(struct evhttp_request *req, const char *type, size_
     evhttp_add_header(headers, "Connection", "close");
 }
 
+static int http_fd(struct evhttp_request *req)
+{
+    struct evhttp_connection *conn = evhttp_request_get_connection(req);
+
+    return bufferevent_getfd(evhttp_connection_get_bufferevent(conn));
+}
+
+static void http_on_connect_answered(struct evhttp_request *req, void *arg)
+{
+    shutdown(http_fd(req), SHUT_RDWR);
+}
+
 /* Takes what is in `body`. */
 static void http_reply(struct evhttp_request *req, int code, const char *reason, const char *type,
                        struct evbuffer *body)
@@ -83,6 +96,9 @@ static void http_reply(struct evhttp_request *req, int code, const char *reason,
     /* and sends a body whatever the method. */
     if (evhttp_request_get_command(req) == EVHTTP_REQ_HEAD)
         evbuffer_drain(body, evbuffer_get_length(body));
+    /* and leaves a CONNECT open whatever the headers say. */
+    if (evhttp_request_get_command(req) == EVHTTP_REQ_CONNECT)
+        evhttp_request_set_on_complete_cb(req, http_on_connect_answered, NULL);
     evhttp_send_reply(req, code, reason, body);
 }
 
@@ -164,12 +180,10 @@ static const struct http_route *http_find_route(const char *path)
  * knows. */
 static struct addr http_local_addr(struct evhttp_request *req)
 {
-    struct evhttp_connection *conn = evhttp_request_get_connection(req);
-    int fd = bufferevent_getfd(evhttp_connection_get_bufferevent(conn));
     struct sockaddr_storage sa;
     socklen_t len = sizeof(sa);
 
-    if (getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
+    if (getsockname(http_fd(req), (struct sockaddr *)&sa, &len) < 0)
         return (struct addr){0};
     return addr_from_sockaddr((const struct sockaddr *)&sa);
 }
