@@ -1,6 +1,7 @@
 #include <arpa/inet.h>
 #include <check.h>
 #include <errno.h>
+#include <ifaddrs.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -371,6 +372,41 @@ START_TEST(a_wildcard_listener_is_named_by_the_address_reached)
 }
 END_TEST
 
+/* The first IPv4 address of this machine that is not loopback's. */
+static bool outside_address(char *ret_text, size_t cap)
+{
+    struct ifaddrs *list;
+    bool found = false;
+
+    ck_assert_int_eq(getifaddrs(&list), 0);
+    for (struct ifaddrs *i = list; i && !found; i = i->ifa_next) {
+        struct addr a = i->ifa_addr ? addr_from_sockaddr(i->ifa_addr) : (struct addr){0};
+
+        found = a.family == ADDR_IPV4 && !addr_is_loopback(&a);
+        if (found)
+            addr_format_ip(&a, ret_text, cap);
+    }
+    freeifaddrs(list);
+    return found;
+}
+
+START_TEST(localhost_is_no_name_for_an_outside_address)
+{
+    char ip[ADDR_STRLEN], request[160];
+    int len;
+
+    if (!outside_address(ip, sizeof(ip)))
+        return; /* a machine of loopback alone has nothing to confuse */
+    restart(ip, "s3cret");
+    len = snprintf(request, sizeof(request), "GET /healthz HTTP/1.1\r\nHost: localhost:%u\r\n\r\n",
+                   port());
+    expect_status(ask_raw(ip, request, (size_t)len), 421);
+    len = snprintf(request, sizeof(request), "GET /healthz HTTP/1.1\r\nHost: %s:%u\r\n\r\n", ip,
+                   port());
+    expect_status(ask_raw(ip, request, (size_t)len), 200);
+}
+END_TEST
+
 START_TEST(only_get_and_head_are_allowed)
 {
     static const char *const methods[] = {"POST",  "PUT",  "DELETE", "OPTIONS", "TRACE",
@@ -511,6 +547,7 @@ START_TEST(only_the_right_token_opens)
         {"Authorization: Bearer ", 401},
         {"Authorization: Bearer", 401},
         {"Authorization: Basic s3cret", 401},
+        {"Authorization: Broken s3cret", 401},
         {"Authorization: s3cret", 401},
         {"Authorization:", 401},
         {"Cookie: s3cret", 401},
@@ -655,6 +692,7 @@ static Suite *suite(void)
     tcase_add_test(host, a_host_in_the_request_line_counts_too);
     tcase_add_test(host, ipv6_loopback_is_served_under_its_name);
     tcase_add_test(host, a_wildcard_listener_is_named_by_the_address_reached);
+    tcase_add_test(host, localhost_is_no_name_for_an_outside_address);
     tcase_add_test(input, only_get_and_head_are_allowed);
     tcase_add_test(input, s24_bad_bodies_and_lengths_are_refused);
     tcase_add_test(input, s24_garbage_is_refused);
@@ -680,6 +718,8 @@ int main(void)
 {
     SRunner *runner = srunner_create(suite());
     int n_failed;
+
+    signal(SIGPIPE, SIG_IGN); /* as http.h asks of the program */
 
     srunner_set_fork_status(runner, CK_NOFORK);
     srunner_run_all(runner, CK_ENV);
