@@ -15,6 +15,7 @@ struct direct_exit {
     struct direct_params params;
     const struct acl *acl;
     struct addr relay_v4, relay_v6;   /* ADDR_NONE: the address the client reached */
+    struct addr listen_v4, listen_v6; /* the first listener bound to one address; or ADDR_NONE */
     struct addr public_v4, public_v6; /* ADDR_NONE: peers see the bound address */
     struct port_range range;
     struct port_rng rng;

@@ -56,7 +56,7 @@ class Relay:
             f.write(
                 text
                 or f"""[relay]
-listen = udp://127.0.0.1:{self.port}, tcp://127.0.0.1:{self.port}, tls://127.0.0.1:{self.tls_port}
+listen = udp://127.0.0.1:{self.port}, udp://[::1]:{self.port}, tcp://127.0.0.1:{self.port}, tls://127.0.0.1:{self.tls_port}
 certificate = {self.folder}/cert.pem
 private-key = {self.folder}/key.pem
 workers = {self.workers}
@@ -160,6 +160,18 @@ def test_start(folder):
     check("refresh 0 gives everything back", stats["counters"]["allocations"] == 0
           and stats["counters"]["ports_udp4_in_use"] == 0 and stats["users"] == [], stats)
     relay.end("start")
+
+
+def test_dual(folder):
+    relay = Relay(folder)
+    a, b = Client(relay.server), Client(relay.server)
+    check("an allocation with two families has an IPv6 address", a.allocate(dual=True)[0] == "::1",
+          a.relayed)
+    b.allocate(dual=True)
+    a.bind(0x4001, b.relayed)
+    b.bind(0x4001, a.relayed)
+    check("its IPv6 half carries traffic", exchange(a, b, 20, channel=0x4001) == 0)
+    relay.end("dual")
 
 
 def test_reload(folder):
@@ -288,7 +300,7 @@ def test_bad_starts(folder):
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
-        for test in (test_start, test_reload, test_drain, test_alternate, test_end,
+        for test in (test_start, test_dual, test_reload, test_drain, test_alternate, test_end,
                      test_bad_starts):
             try:
                 test(folder)

@@ -14,6 +14,10 @@ from aioice import stun
 
 UDP_TRANSPORT = 17 << 24
 
+# RFC 8656 is younger than this aioice.
+stun.ATTRIBUTES_BY_NAME["ADDITIONAL-ADDRESS-FAMILY"] = (
+    0x8000, "ADDITIONAL-ADDRESS-FAMILY", stun.pack_unsigned, stun.unpack_unsigned)
+
 
 class TurnError(Exception):
     def __init__(self, code):
@@ -107,8 +111,12 @@ class Client:
 
     # ---- TURN ----
 
-    def allocate(self):
-        answer = self.request(stun.Method.ALLOCATE, {"REQUESTED-TRANSPORT": UDP_TRANSPORT})
+    def allocate(self, **more):
+        """With `dual`, the relayed address is the second one: IPv6."""
+        attributes = {"REQUESTED-TRANSPORT": UDP_TRANSPORT}
+        if more.get("dual"):
+            attributes["ADDITIONAL-ADDRESS-FAMILY"] = 2 << 24
+        answer = self.request(stun.Method.ALLOCATE, attributes)
         self.relayed = answer.attributes["XOR-RELAYED-ADDRESS"]
         self.mapped = answer.attributes["XOR-MAPPED-ADDRESS"]
         return self.relayed
