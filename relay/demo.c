@@ -132,7 +132,7 @@ static void demo_print_search(const struct demo *demo)
 {
     uint64_t n_messages = 0, n_bytes = 0, n_found = 0, n_strangers = 0;
 
-    for (size_t i = 0; i < 2 * DEMO_N_CALLS; i++) {
+    for (size_t i = 0; i / 2 < DEMO_N_CALLS; i++) {
         const struct demo_watch *watch = &demo->call[i / 2].peer[i % 2].client->link.watch;
 
         n_messages += watch->n_messages;
@@ -149,8 +149,8 @@ static void demo_print_search(const struct demo *demo)
 
 static void demo_print(struct demo *demo)
 {
-    printf("\n%26s %18s %7s %7s %5s %13s\n", "own address", "others saw", "sent", "arrived", "lost",
-           "round trip");
+    printf("\n  %-12s  %-18s %-18s %7s %7s %5s %13s\n", "", "own address", "others saw", "sent",
+           "arrived", "lost", "round trip");
     for (size_t i = 0; i < DEMO_N_CALLS; i++) {
         demo_print_peer(&demo->call[i].peer[0], &demo->call[i].peer[1]);
         demo_print_peer(&demo->call[i].peer[1], &demo->call[i].peer[0]);

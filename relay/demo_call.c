@@ -1,5 +1,6 @@
 #include "relay/demo_call.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -183,8 +184,12 @@ static void demo_calls_wait(const struct demo_call *calls, size_t n_calls, uint6
     nfds_t n = 0;
 
     for (size_t i = 0; i < n_calls && n + 2 <= DEMO_MAX_CLIENTS; i++) {
-        for (size_t k = 0; k < 2; k++)
-            fds[n++] = (struct pollfd){.fd = calls[i].peer[k].client->link.fd, .events = POLLIN};
+        for (size_t k = 0; k < 2; k++) {
+            const struct demo_client *client = calls[i].peer[k].client;
+
+            assert(client); /* only calls that are open run */
+            fds[n++] = (struct pollfd){.fd = client->link.fd, .events = POLLIN};
+        }
     }
     (void)ppoll(fds, n, &ts, NULL); /* woken early or late, the clock decides what is next */
 }
@@ -269,14 +274,19 @@ static bool demo_peer_is_hidden(struct demo_call *call, const struct demo_peer *
                                 const struct demo_peer *other)
 {
     const struct demo_watch *watch = &peer->client->link.watch;
-    char text[96], addr[ADDR_STRLEN];
+    char text[128], addr[ADDR_STRLEN];
 
-    if (watch->n_strangers > 0 || watch->n_found > 0) {
-        snprintf(text, sizeof(text),
-                 watch->n_strangers > 0 ? "got a datagram straight from %s"
-                                        : "was told the address %s",
-                 watch->n_strangers > 0 ? addr_format(&watch->found, addr, sizeof(addr))
-                                        : addr_format_ip(&watch->found, addr, sizeof(addr)));
+    if (watch->n_strangers > 0) {
+        snprintf(text, sizeof(text), "got a datagram past the relay, from %s",
+                 addr_format(&watch->found, addr, sizeof(addr)));
+        return demo_say(call, peer, text);
+    }
+    if (watch->n_found > 0) {
+        bool own = addr_ip_equal(&watch->found, &peer->own);
+
+        snprintf(text, sizeof(text), "was told %s, %s",
+                 addr_format_ip(&watch->found, addr, sizeof(addr)),
+                 own ? "its own address, which apps pass on" : "the other's own address");
         return demo_say(call, peer, text);
     }
     if (!addr_equal(&peer->seen, &other->client->relayed)) {

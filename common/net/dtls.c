@@ -11,6 +11,10 @@
  * OpenSSL talks to a BIO that has no memory: reading takes the datagram being
  * handled, once, and writing calls events->send().
  *
+ * An idle session costs 45 KB, most of it OpenSSL's record buffers: for DTLS
+ * SSL_MODE_RELEASE_BUFFERS does nothing, and after SSL_free_buffers() the next
+ * SSL_write() crashes (OpenSSL 3.0.22: the write buffer is not made again).
+ *
  * States: SPARE (not in the table, in no list; any ClientHello may overwrite it)
  *   -> HANDSHAKE (in the table and server->handshakes, has a timer)
  *   -> OPEN (in the table; in server->idle, in order of last input, unless held)

@@ -203,7 +203,8 @@ start_coturn() {
         user) args+=(--lt-cred-mech --user "$USER_NAME:$USER_PASSWORD") ;;
         secret) args+=(--use-auth-secret --static-auth-secret "$SECRET") ;;
     esac
-    turnserver "${args[@]}" >"$WORK/relay.err" 2>&1 &
+    # shellcheck disable=SC2086 # a list
+    turnserver "${args[@]}" ${COTURN_EXTRA:-} >"$WORK/relay.err" 2>&1 &
     relay_pid=$!
 }
 
