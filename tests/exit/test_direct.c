@@ -259,9 +259,8 @@ START_TEST(the_public_address_is_shown_and_turned_round_between_associations)
     /* Peers elsewhere are as they are. */
     send_text(a, &outside, "out");
     ck_assert_int_eq(outside_recv(fd, text, 10, &bound), 3);
-    ck_assert(addr_equal(&bound, &(struct addr){.ip = {127, 0, 0, 1},
-                                                .port = a->opened.relayed_v4.port,
-                                                .family = ADDR_IPV4}));
+    same_ip = loopback(1, a->opened.relayed_v4.port);
+    ck_assert(addr_equal(&bound, &same_ip));
     outside_send(fd, &bound, "in", 2);
     env_until(&a->n_heard, 1);
     expect_heard(a, 0, &outside, "in");
@@ -305,6 +304,27 @@ START_TEST(port_unreachable_is_reported_with_the_peer)
     ck_assert_uint_eq(a->icmp.type, ICMP6_DST_UNREACH);
     ck_assert_uint_eq(a->icmp.code, ICMP6_DST_UNREACH_NOPORT);
     session_close(a);
+}
+END_TEST
+
+START_TEST(an_icmp_error_met_by_a_send_is_reported_at_once)
+{
+    struct assoc_want want = want_v4();
+    struct addr closed = loopback(1, 0), outside = loopback(1, 0);
+    int fd = outside_socket(&closed);
+
+    close(fd);
+    fd = outside_socket(&outside);
+    ck_assert_int_eq(session_open(a, &want), EXIT_OK);
+    send_text(a, &closed, "anybody?");
+    send_text(a, &outside, "takes the socket's pending error");
+    /* Nothing to receive and no error from receiving: the queue alone tells. */
+    event_base_loop(env.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    ck_assert_uint_eq(a->n_icmp, 1);
+    event_base_loop(env.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    ck_assert_uint_eq(a->n_icmp, 1);
+    session_close(a);
+    close(fd);
 }
 END_TEST
 
@@ -385,12 +405,12 @@ START_TEST(even_port_is_even_and_holds_no_sibling)
 {
     struct assoc_want want = want_v4();
 
-    env.conf.port_min = 40001;
-    env.conf.port_max = 40003;
+    env.conf.port_min = 20001;
+    env.conf.port_max = 20003;
     env_apply_conf();
     want.even_port = true;
     ck_assert_int_eq(session_open(a, &want), EXIT_OK);
-    ck_assert_uint_eq(a->opened.relayed_v4.port, 40002);
+    ck_assert_uint_eq(a->opened.relayed_v4.port, 20002);
     ck_assert(!a->opened.has_token);
     ck_assert_int_eq(session_open(b, &want), EXIT_E_CAPACITY);
     session_close(b);
@@ -412,12 +432,12 @@ START_TEST(a_reserved_port_goes_to_whoever_brings_the_token_once)
     int fd = outside_socket(&peer);
     char text[10];
 
-    env.conf.port_min = 40000;
-    env.conf.port_max = 40001;
+    env.conf.port_min = 20000;
+    env.conf.port_max = 20001;
     env_apply_conf();
     want.even_port = want.reserve = true;
     ck_assert_int_eq(session_open(a, &want), EXIT_OK);
-    ck_assert_uint_eq(a->opened.relayed_v4.port, 40000);
+    ck_assert_uint_eq(a->opened.relayed_v4.port, 20000);
     ck_assert(a->opened.has_token);
 
     /* Nobody else gets it meanwhile, nor with a wrong token. */
@@ -432,7 +452,7 @@ START_TEST(a_reserved_port_goes_to_whoever_brings_the_token_once)
     with_token.token[0] ^= 1;
     env.now_ns += 29 * NS_PER_S;
     ck_assert_int_eq(session_open_at(b, other_worker, &with_token), EXIT_OK);
-    ck_assert_uint_eq(b->opened.relayed_v4.port, 40001);
+    ck_assert_uint_eq(b->opened.relayed_v4.port, 20001);
     ck_assert(addr_ip_equal(&b->opened.relayed_v4, &a->opened.relayed_v4));
     send_text(b, &peer, "rtcp");
     ck_assert_int_eq(outside_recv(fd, text, 10, &from), 4);
@@ -498,7 +518,7 @@ START_TEST(a_port_is_not_given_out_again_for_two_minutes)
 {
     struct assoc_want want = want_v4();
 
-    env.conf.port_min = env.conf.port_max = 40005;
+    env.conf.port_min = env.conf.port_max = 20005;
     env_apply_conf();
     ck_assert_int_eq(session_open(a, &want), EXIT_OK);
     ck_assert_int_eq(session_open(b, &want), EXIT_E_CAPACITY);
@@ -519,20 +539,20 @@ START_TEST(ports_of_other_processes_are_stepped_over)
     struct addr taken = loopback(1, 0);
     int fds[9];
 
-    env.conf.port_min = 40010;
-    env.conf.port_max = 40019;
+    env.conf.port_min = 20010;
+    env.conf.port_max = 20019;
     env_apply_conf();
     for (int i = 0; i < 9; i++) {
-        taken.port = (uint16_t)(40010 + (i < 6 ? i : i + 1));
+        taken.port = (uint16_t)(20010 + (i < 6 ? i : i + 1));
         fds[i] = outside_socket(&taken);
     }
     ck_assert_int_eq(session_open(a, &want), EXIT_OK);
-    ck_assert_uint_eq(a->opened.relayed_v4.port, 40016);
+    ck_assert_uint_eq(a->opened.relayed_v4.port, 20016);
     ck_assert_int_eq(session_open(b, &want), EXIT_E_CAPACITY);
     session_close(b);
     session_close(a);
 
-    /* A pair needs both: 40018 is free now, 40019 is not. */
+    /* A pair needs both: 20018 is free now, 20019 is not. */
     close(fds[7]);
     env.now_ns += 121 * NS_PER_S;
     want.even_port = want.reserve = true;
@@ -542,7 +562,7 @@ START_TEST(ports_of_other_processes_are_stepped_over)
     close(fds[8]);
     env.now_ns += 121 * NS_PER_S;
     ck_assert_int_eq(session_open(a, &want), EXIT_OK);
-    ck_assert_uint_eq(a->opened.relayed_v4.port, 40018);
+    ck_assert_uint_eq(a->opened.relayed_v4.port, 20018);
     session_close(a);
     for (int i = 0; i < 7; i++)
         close(fds[i]);
@@ -727,6 +747,7 @@ int main(void)
     tcase_add_test(tc, bursts_arrive_whole_and_in_order_both_ways);
     tcase_add_test(tc, the_public_address_is_shown_and_turned_round_between_associations);
     tcase_add_test(tc, port_unreachable_is_reported_with_the_peer);
+    tcase_add_test(tc, an_icmp_error_met_by_a_send_is_reported_at_once);
     tcase_add_test(tc, an_icmp_error_is_not_hidden_by_steady_traffic);
     tcase_add_test(tc, nothing_reaches_our_own_listeners);
     tcase_add_test(tc, permit_asks_the_rules);
