@@ -39,6 +39,7 @@
 #define HTTP_TEXT "text/plain; charset=utf-8"
 
 struct stats_http {
+    struct stats_http *next; /* in http_all */
     struct evhttp *evhttp;
     struct evconnlistener *listener; /* evhttp's */
     struct event *resume;
@@ -54,6 +55,9 @@ struct http_route {
     bool open; /* asks for no token */
     void (*answer)(struct stats_http *http, struct evhttp_request *req);
 };
+
+/* All endpoints, for http_on_accept_error(). Like everything here the main thread's. */
+static struct stats_http *http_all;
 
 /* The moment the process started, as near as this module can know it: a reload that moves the
  * endpoint does not restart it. */
@@ -283,13 +287,17 @@ static void http_on_request(struct evhttp_request *req, void *arg)
 }
 
 /* Out of descriptors, say. The listener stays readable and would be tried again at once, for as
- * long as it lasts. */
+ * long as it lasts. `arg` is not ours: evhttp_bind_listener() has put its evhttp there. */
 static void http_on_accept_error(struct evconnlistener *listener, void *arg)
 {
     static const struct timeval pause = {1, 0};
-    struct stats_http *http = arg;
+    struct stats_http *http = http_all;
 
     log_limited(LOG_LEVEL_WARNING, "stats: cannot accept a connection: %s", strerror(errno));
+    while (http && http->listener != listener)
+        http = http->next;
+    if (!http)
+        return;
     evconnlistener_disable(listener);
     event_add(http->resume, &pause);
 }
@@ -362,6 +370,8 @@ int stats_http_new(struct event_base *base, const struct addr *listen, const cha
         log_error("stats: out of memory");
         return -1;
     }
+    http->next = http_all;
+    http_all = http;
     http->source = *source;
     http->has_token = token && *token;
     if (http->has_token && !http_hash_token(token, http->token))
@@ -383,8 +393,13 @@ int stats_http_new(struct event_base *base, const struct addr *listen, const cha
 
 void stats_http_free(struct stats_http *http)
 {
+    struct stats_http **link = &http_all;
+
     if (!http)
         return;
+    while (*link != http)
+        link = &(*link)->next;
+    *link = http->next;
     if (http->evhttp)
         evhttp_free(http->evhttp);
     if (http->resume)

@@ -1,175 +1,6 @@
-#include <arpa/inet.h>
-#include <check.h>
-#include <errno.h>
 #include <ifaddrs.h>
-#include <poll.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include "common/base/clock.h"
-#include "common/base/log.h"
-#include "relay/stats/conns.h"
-#include "relay/stats/http.h"
-
-/* Client and server share one thread: the client's sockets are real, and the server's loop turns
- * whenever the client has nothing to read. */
-
-static struct event_base *base;
-static struct stats_http *http;
-static bool is_ready;
-static char reply[65536];
-
-static void sum_fake(void *arg, struct counters *ret)
-{
-    counter_add(&ret->requests, 4711);
-}
-
-static void describe_fake(void *arg, json_t *root)
-{
-    json_object_set_new(root, "user", json_string("<script>\"\n"));
-}
-
-static bool ready_fake(void *arg)
-{
-    return is_ready;
-}
-
-static const struct stats_source source = {
-    .sum = sum_fake,
-    .describe = describe_fake,
-    .ready = ready_fake,
-};
-
-static void start(const char *address, const char *token)
-{
-    struct addr listen;
-
-    ck_assert(addr_parse_ip(address, 0, &listen));
-    ck_assert_int_eq(stats_http_new(base, &listen, token, &source, &http), 0);
-    ck_assert_uint_ne(stats_http_addr(http).port, 0);
-}
-
-static void setup(void)
-{
-    log_init(LOG_LEVEL_ERROR, false);
-    base = event_base_new();
-    is_ready = true;
-    start("127.0.0.1", NULL);
-}
-
-static void restart(const char *address, const char *token)
-{
-    stats_http_free(http);
-    start(address, token);
-}
-
-static void teardown(void)
-{
-    stats_http_free(http);
-    event_base_free(base);
-}
-
-static unsigned int port(void)
-{
-    return stats_http_addr(http).port;
-}
-
-static void pump(int fd)
-{
-    struct pollfd pfd = {.fd = fd, .events = POLLIN};
-
-    event_base_loop(base, EVLOOP_NONBLOCK);
-    poll(&pfd, fd >= 0, 1);
-}
-
-static int connect_to(const char *ip)
-{
-    struct sockaddr_storage sa;
-    struct addr to;
-    socklen_t len;
-    int fd;
-
-    ck_assert(addr_parse_ip(ip, (uint16_t)port(), &to));
-    len = addr_to_sockaddr(&to, &sa);
-    fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(connect(fd, (struct sockaddr *)&sa, len), 0);
-    return fd;
-}
-
-static void say(int fd, const void *data, size_t len)
-{
-    ck_assert_int_eq(send(fd, data, len, MSG_NOSIGNAL), (ssize_t)len);
-}
-
-/* Everything up to the end of the connection, which must come. */
-static const char *hear(int fd)
-{
-    uint64_t until = clock_now_ns() + 3 * NS_PER_S; /* less than the server's patience */
-    size_t len = 0;
-    ssize_t n;
-
-    do {
-        ck_assert_msg(clock_now_ns() < until, "the connection stays open");
-        pump(fd);
-        n = recv(fd, reply + len, sizeof(reply) - 1 - len, MSG_DONTWAIT);
-        if (n > 0)
-            len += (size_t)n;
-    } while (n > 0 || (n < 0 && errno == EAGAIN));
-    reply[len] = '\0';
-    close(fd);
-    return reply;
-}
-
-static const char *ask_raw(const char *ip, const void *data, size_t len)
-{
-    int fd = connect_to(ip);
-
-    say(fd, data, len);
-    return hear(fd);
-}
-
-__attribute__((format(printf, 1, 2))) static const char *ask(const char *format, ...)
-{
-    char request[16384];
-    va_list args;
-    int len;
-
-    va_start(args, format);
-    len = vsnprintf(request, sizeof(request), format, args);
-    va_end(args);
-    return ask_raw("127.0.0.1", request, (size_t)len);
-}
-
-static const char *get(const char *path)
-{
-    return ask("GET %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n\r\n", path, port());
-}
-
-static const char *get_host(const char *host)
-{
-    return ask("GET /stats.json HTTP/1.1\r\nHost: %s\r\n\r\n", host);
-}
-
-static void expect_status(const char *text, int status)
-{
-    char line[16];
-
-    snprintf(line, sizeof(line), "HTTP/1.%c %d ", text[7] == '0' ? '0' : '1', status);
-    ck_assert_msg(strncmp(text, line, strlen(line)) == 0, "not %d: %.200s", status, text);
-}
-
-static const char *body_of(const char *text)
-{
-    const char *end = strstr(text, "\r\n\r\n");
-
-    ck_assert_ptr_nonnull(end);
-    return end + 4;
-}
+#include "tests/stats/http_fixture.h"
 
 START_TEST(health_answers)
 {
@@ -407,118 +238,6 @@ START_TEST(localhost_is_no_name_for_an_outside_address)
 }
 END_TEST
 
-START_TEST(only_get_and_head_are_allowed)
-{
-    static const char *const methods[] = {"POST",  "PUT",  "DELETE", "OPTIONS", "TRACE",
-                                          "PATCH", "BREW", "get",    "PROPFIND"};
-
-    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
-        ask("%s /stats.json HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n\r\n", methods[i], port());
-        expect_status(reply, 405);
-        ck_assert_ptr_nonnull(strstr(reply, "\r\nAllow: GET, HEAD\r\n"));
-        ck_assert_ptr_null(strstr(reply, "counters"));
-    }
-}
-END_TEST
-
-START_TEST(s24_bad_bodies_and_lengths_are_refused)
-{
-    static const char *const headers[] = {
-        "Content-Length: -1",
-        "Content-Length: abc",
-        "Content-Length: 99999999999999999999999",
-        "Content-Length: 9223372036854775807",
-        "Content-Length: 4096",
-        "Content-Length: 5\r\n\r\nhello",
-        "Content-Length:",
-        "Transfer-Encoding: chunked\r\n\r\n-1\r\nx",
-        "Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nx",
-        "Transfer-Encoding: chunked\r\n\r\nzz\r\n",
-        "Expect: nonsense\r\nContent-Length: 5",
-        "Expect: 100-continue\r\nContent-Length: 4096",
-    };
-
-    for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
-        ask("POST /stats.json HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n%s\r\n\r\n", port(), headers[i]);
-        ck_assert_msg(reply[0] == '\0' || strstr(reply, "HTTP/1.1 4") == reply, "%s: %s",
-                      headers[i], reply);
-        ck_assert_ptr_null(strstr(reply, "counters"));
-    }
-    expect_status(get("/healthz"), 200);
-}
-END_TEST
-
-START_TEST(s24_garbage_is_refused)
-{
-    uint32_t seed = 12345;
-    char junk[600];
-
-    for (int round = 0; round < 300; round++) {
-        size_t len = 1 + (size_t)round * 2;
-
-        for (size_t i = 0; i < len; i++) {
-            seed = seed * 1664525 + 1013904223;
-            junk[i] = (char)(seed >> 24);
-        }
-        memcpy(junk + len - 1, "\n", 1);
-        ask_raw("127.0.0.1", junk, len);
-        ck_assert_msg(reply[0] == '\0' || strstr(reply, "HTTP/1.1 4") == reply, "%s", reply);
-        ck_assert_ptr_null(strstr(reply, "counters"));
-    }
-    expect_status(get("/healthz"), 200);
-}
-END_TEST
-
-START_TEST(every_truncation_of_a_request_is_survived)
-{
-    char request[256];
-    int len = snprintf(request, sizeof(request),
-                       "POST http://127.0.0.1:%u/stats.json?a=b HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n"
-                       "Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0"
-                       "\r\n\r\n",
-                       port(), port());
-
-    for (int cut = 0; cut < len; cut++) {
-        int fd = connect_to("127.0.0.1");
-
-        say(fd, request, (size_t)cut);
-        pump(fd);
-        shutdown(fd, SHUT_WR);
-        hear(fd);
-        ck_assert_ptr_null(strstr(reply, "counters"));
-    }
-    expect_status(get("/healthz"), 200);
-}
-END_TEST
-
-START_TEST(large_headers_are_refused)
-{
-    static char filler[12000];
-
-    memset(filler, 'a', sizeof(filler) - 1);
-    ask("GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nX: %s\r\n\r\n", port(), filler);
-    ck_assert_msg(reply[0] == '\0' || strstr(reply, " 400 "), "%s", reply);
-    ask("GET /%s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n\r\n", filler, port());
-    ck_assert_msg(reply[0] == '\0' || strstr(reply, " 400 "), "%s", reply);
-    ask_raw("127.0.0.1", filler, sizeof(filler) - 1);
-    ck_assert_msg(reply[0] == '\0' || strstr(reply, " 400 "), "%s", reply);
-    filler[6000] = '\0';
-    ask("GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nX: %s\r\n\r\n", port(), filler);
-    expect_status(reply, 200);
-}
-END_TEST
-
-START_TEST(a_connection_carries_one_request)
-{
-    ask("GET /healthz HTTP/1.0\r\nHost: 127.0.0.1:%u\r\nConnection: keep-alive\r\n\r\n"
-        "GET /healthz HTTP/1.0\r\nHost: 127.0.0.1:%u\r\n\r\n",
-        port(), port());
-    expect_status(reply, 200);
-    ck_assert_ptr_null(strcasestr(reply, "keep-alive"));
-    ck_assert_ptr_null(strstr(reply + 1, "HTTP/1"));
-}
-END_TEST
-
 START_TEST(with_a_token_only_health_is_open)
 {
     restart("127.0.0.1", "s3cret");
@@ -590,94 +309,12 @@ START_TEST(without_a_token_only_loopback_is_listened_on)
 }
 END_TEST
 
-START_TEST(a_port_in_use_is_an_error_not_a_crash)
-{
-    struct stats_http *other = NULL;
-    struct addr listen = stats_http_addr(http);
-    int keep = dup(STDERR_FILENO), null[2];
-
-    ck_assert_int_eq(pipe(null), 0);
-    dup2(null[1], STDERR_FILENO);
-    ck_assert_int_eq(stats_http_new(base, &listen, NULL, &source, &other), -1);
-    dup2(keep, STDERR_FILENO);
-    close(keep);
-    close(null[0]);
-    close(null[1]);
-    ck_assert_ptr_null(other);
-    expect_status(get("/healthz"), 200);
-}
-END_TEST
-
-START_TEST(two_hundred_idle_connections_do_not_stop_health)
-{
-    int fds[200];
-    char byte;
-    unsigned int n_open = 0;
-
-    for (size_t i = 0; i < 200; i++) {
-        fds[i] = connect_to("127.0.0.1");
-        if (i % 3 == 0)
-            say(fds[i], "GET /heal", 9);
-        pump(-1);
-    }
-    expect_status(get("/healthz"), 200);
-    for (size_t i = 0; i < 200; i++) {
-        n_open += recv(fds[i], &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN;
-        close(fds[i]);
-    }
-    ck_assert_uint_le(n_open, STATS_CONN_MAX);
-    ck_assert_uint_ge(n_open, STATS_CONN_MAX - 2);
-    expect_status(get("/healthz"), 200);
-}
-END_TEST
-
-START_TEST(a_thousand_requests_leave_no_descriptor_behind)
-{
-    int before, after;
-
-    for (int i = 0; i < 3; i++)
-        expect_status(get("/healthz"), 200);
-    before = dup(STDERR_FILENO);
-    close(before);
-    for (int i = 0; i < 1000; i++)
-        expect_status(get("/healthz"), 200);
-    stats_http_free(http);
-    event_base_loop(base, EVLOOP_NONBLOCK);
-    after = dup(STDERR_FILENO);
-    close(after);
-    start("127.0.0.1", NULL);
-    ck_assert_int_le(after, before);
-}
-END_TEST
-
-START_TEST(it_can_be_freed_with_clients_in_every_state)
-{
-    int idle = connect_to("127.0.0.1"), half = connect_to("127.0.0.1"),
-        waiting = connect_to("127.0.0.1");
-    char request[128];
-    int len = snprintf(request, sizeof(request),
-                       "GET /stats.json HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n\r\n", port());
-
-    pump(-1);
-    say(half, request, 20);
-    pump(-1);
-    say(waiting, request, (size_t)len);
-    stats_http_free(http);
-    close(idle);
-    close(half);
-    close(waiting);
-    event_base_loop(base, EVLOOP_NONBLOCK);
-    start("127.0.0.1", NULL);
-}
-END_TEST
-
 static Suite *suite(void)
 {
     Suite *s = suite_create("stats/http");
-    TCase *pages = tcase_create("pages"), *host = tcase_create("host"),
-          *input = tcase_create("input"), *token = tcase_create("token"),
-          *clients = tcase_create("clients");
-    TCase *all[] = {pages, host, input, token, clients};
+    TCase *pages = tcase_create("pages");
+    TCase *host = tcase_create("host");
+    TCase *token = tcase_create("token");
 
     tcase_add_test(pages, health_answers);
     tcase_add_test(pages, readiness_ends_when_draining);
@@ -693,24 +330,18 @@ static Suite *suite(void)
     tcase_add_test(host, ipv6_loopback_is_served_under_its_name);
     tcase_add_test(host, a_wildcard_listener_is_named_by_the_address_reached);
     tcase_add_test(host, localhost_is_no_name_for_an_outside_address);
-    tcase_add_test(input, only_get_and_head_are_allowed);
-    tcase_add_test(input, s24_bad_bodies_and_lengths_are_refused);
-    tcase_add_test(input, s24_garbage_is_refused);
-    tcase_add_test(input, every_truncation_of_a_request_is_survived);
-    tcase_add_test(input, large_headers_are_refused);
-    tcase_add_test(input, a_connection_carries_one_request);
     tcase_add_test(token, with_a_token_only_health_is_open);
     tcase_add_test(token, only_the_right_token_opens);
     tcase_add_test(token, without_a_token_only_loopback_is_listened_on);
-    tcase_add_test(clients, a_port_in_use_is_an_error_not_a_crash);
-    tcase_add_test(clients, two_hundred_idle_connections_do_not_stop_health);
-    tcase_add_test(clients, a_thousand_requests_leave_no_descriptor_behind);
-    tcase_add_test(clients, it_can_be_freed_with_clients_in_every_state);
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-        tcase_add_checked_fixture(all[i], setup, teardown);
-        tcase_set_timeout(all[i], 30);
-        suite_add_tcase(s, all[i]);
-    }
+    tcase_add_checked_fixture(pages, setup, teardown);
+    tcase_set_timeout(pages, 30);
+    suite_add_tcase(s, pages);
+    tcase_add_checked_fixture(host, setup, teardown);
+    tcase_set_timeout(host, 30);
+    suite_add_tcase(s, host);
+    tcase_add_checked_fixture(token, setup, teardown);
+    tcase_set_timeout(token, 30);
+    suite_add_tcase(s, token);
     return s;
 }
 
@@ -720,7 +351,6 @@ int main(void)
     int n_failed;
 
     signal(SIGPIPE, SIG_IGN); /* as http.h asks of the program */
-
     srunner_set_fork_status(runner, CK_NOFORK);
     srunner_run_all(runner, CK_ENV);
     n_failed = srunner_ntests_failed(runner);
