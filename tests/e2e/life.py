@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """How a running relay behaves as a process: start, reload, drain, end. TAP on stdout.
 
-    life.py PATH/TO/callveil
+    life.py [PATH/TO/callveil]      default: $CALLVEIL, else build/relay/callveil of this tree
 
 Runs on loopback; every relay it starts is ended, and must end with status 0 and a
 stderr without a sanitizer's report.
@@ -22,7 +22,9 @@ import urllib.request
 
 from turnclient import Client, TurnError, exchange, pair
 
-BINARY = os.path.abspath(sys.argv[1])
+TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BINARY = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else
+                         os.environ.get("CALLVEIL", TREE + "/build/relay/callveil"))
 results = []
 
 
