@@ -35,9 +35,10 @@ static struct {
     enum script script;
     pthread_t thread;
     atomic_bool stop;
-    unsigned int n_requests;
-    enum stun_integrity seen_integrity;
-    bool echoed; /* PASSWORD-ALGORITHMS came back */
+    /* Written by the fake's thread, read by the test's. */
+    atomic_uint n_requests;
+    atomic_int seen_integrity; /* enum stun_integrity */
+    atomic_bool echoed;        /* PASSWORD-ALGORITHMS came back */
 } fake;
 
 static const uint8_t algorithms[] = {0, STUN_PASSWORD_MD5, 0, 0, 0, STUN_PASSWORD_SHA256, 0, 0};
