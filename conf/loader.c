@@ -16,6 +16,7 @@
  */
 #include "conf/loader.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <ini.h>
 #include <stdio.h>
@@ -126,7 +127,8 @@ static void close_line(struct loader *l)
         return;
     /* The line is not repeated: it may be a password that lost its name. */
     if (strchr(l->text, '='))
-        report_error(&l->report, l->line_no, "the name before '=' is missing, too long or not understood");
+        report_error(&l->report, l->line_no,
+                     "the name before '=' is missing, too long or not understood");
     else
         report_error(&l->report, l->line_no, "not a line like: name = value");
     if (l->section == SECTION_users)
@@ -167,12 +169,13 @@ static bool next_line(struct loader *l)
     if (strlen(l->line) != (size_t)n)
         report_error(&l->report, l->line_no, "the line contains a zero byte");
     len = strlen(l->line);
-    while (len > 0 && strchr("\r\n \t", l->line[len - 1]))
+    while (len > 0 && isspace((unsigned char)l->line[len - 1]))
         l->line[--len] = '\0';
     l->text = l->line;
     if (l->line_no == 1 && strncmp(l->text, "\xef\xbb\xbf", 3) == 0)
         l->text += 3;
-    while (is_blank(*l->text))
+    /* All that inih takes for a blank: behind one, it would see more of the value above. */
+    while (isspace((unsigned char)*l->text))
         l->text++;
     return true;
 }
@@ -350,6 +353,9 @@ static int on_line(void *arg, const char *section, const char *name, const char 
     struct loader *l = arg;
     char *separator = strpbrk(l->text, "=:"), quote[VALUE_QUOTE_LEN];
 
+    /* Not understood after all: close_line() says so. */
+    if (!separator && !l->is_more)
+        return 1;
     l->waits = false;
     if (l->is_more)
         store(l, l->open_list, l->text);

@@ -298,6 +298,8 @@ int value_range(const char *text, struct addr_range *ret, char *why)
         strspn(slash + 1, "0123456789") == strlen(slash + 1)) {
         snprintf(address, sizeof(address), "%.*s", (int)(slash - text), text);
         if (addr_parse_ip(address, 0, &addr)) {
+            if (addr.family == ADDR_IPV4 && strchr(address, ':'))
+                return value_bad(why, "%s: write the IPv4 prefix itself", value_quote(text, quote));
             if (strlen(slash + 1) > 3 || strtoul(slash + 1, NULL, 10) > addr_ip_len(&addr) * 8)
                 return value_bad(why, "%s: the prefix is longer than the address",
                                  value_quote(text, quote));

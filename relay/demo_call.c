@@ -1,5 +1,6 @@
 #include "relay/demo_call.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -165,15 +166,15 @@ static int demo_peer_drain(struct demo_call *call, struct demo_peer *peer)
     }
 }
 
-static int demo_calls_drain(struct demo_call *calls, size_t n_calls)
+static const char *demo_calls_drain(struct demo_call *calls, size_t n_calls)
 {
     for (size_t i = 0; i < n_calls; i++) {
         for (size_t k = 0; k < 2; k++) {
             if (demo_peer_drain(&calls[i], &calls[i].peer[k]) < 0)
-                return -1;
+                return calls[i].why;
         }
     }
-    return 0;
+    return NULL;
 }
 
 static void demo_calls_wait(const struct demo_call *calls, size_t n_calls, uint64_t wait_ns)
@@ -183,8 +184,12 @@ static void demo_calls_wait(const struct demo_call *calls, size_t n_calls, uint6
     nfds_t n = 0;
 
     for (size_t i = 0; i < n_calls && n + 2 <= DEMO_MAX_CLIENTS; i++) {
-        for (size_t k = 0; k < 2; k++)
-            fds[n++] = (struct pollfd){.fd = calls[i].peer[k].client->link.fd, .events = POLLIN};
+        for (size_t k = 0; k < 2; k++) {
+            const struct demo_client *client = calls[i].peer[k].client;
+
+            assert(client); /* only calls that are open run */
+            fds[n++] = (struct pollfd){.fd = client->link.fd, .events = POLLIN};
+        }
     }
     (void)ppoll(fds, n, &ts, NULL); /* woken early or late, the clock decides what is next */
 }
@@ -217,37 +222,41 @@ static int demo_call_tick(struct demo_call *call, unsigned int n)
 }
 
 /* Receives until `until_ns`, or until everything is there if `complete`. */
-static int demo_calls_receive(struct demo_call *calls, size_t n_calls, uint64_t until_ns,
-                              bool complete)
+static const char *demo_calls_receive(struct demo_call *calls, size_t n_calls, uint64_t until_ns,
+                                      bool complete)
 {
     for (;;) {
+        const char *why;
         uint64_t now_ns;
         size_t n_complete = 0;
 
-        if (demo_calls_drain(calls, n_calls) < 0)
-            return -1;
+        why = demo_calls_drain(calls, n_calls);
+        if (why)
+            return why;
         for (size_t i = 0; complete && i < n_calls; i++)
             n_complete += demo_call_is_complete(&calls[i]);
         now_ns = clock_now_ns();
         if (now_ns >= until_ns || n_complete == n_calls)
-            return 0;
+            return NULL;
         demo_calls_wait(calls, n_calls, until_ns - now_ns);
     }
 }
 
-int demo_calls_run(struct demo_call *calls, size_t n_calls, unsigned int seconds,
-                   void (*tick)(void *arg), void *arg)
+const char *demo_calls_run(struct demo_call *calls, size_t n_calls, unsigned int seconds,
+                           void (*tick)(void *arg), void *arg)
 {
     uint64_t at_ns = clock_now_ns();
+    const char *why;
 
     for (unsigned int n = 0; n < seconds * DEMO_TICKS_PER_S; n++) {
         for (size_t i = 0; i < n_calls; i++) {
             if (demo_call_tick(&calls[i], n) < 0)
-                return -1;
+                return calls[i].why;
         }
         at_ns += DEMO_TICK_NS;
-        if (demo_calls_receive(calls, n_calls, at_ns, false) < 0)
-            return -1;
+        why = demo_calls_receive(calls, n_calls, at_ns, false);
+        if (why)
+            return why;
         tick(arg);
     }
     return demo_calls_receive(calls, n_calls, at_ns + DEMO_STRAGGLER_NS, true);
@@ -265,13 +274,19 @@ static bool demo_peer_is_hidden(struct demo_call *call, const struct demo_peer *
                                 const struct demo_peer *other)
 {
     const struct demo_watch *watch = &peer->client->link.watch;
-    char text[96], addr[ADDR_STRLEN];
+    char text[128], addr[ADDR_STRLEN];
 
-    if (watch->n_strangers > 0 || watch->n_found > 0) {
-        snprintf(text, sizeof(text),
-                 watch->n_strangers > 0 ? "got a datagram straight from %s"
-                                        : "was told the address %s",
+    if (watch->n_strangers > 0) {
+        snprintf(text, sizeof(text), "got a datagram past the relay, from %s",
                  addr_format(&watch->found, addr, sizeof(addr)));
+        return demo_say(call, peer, text);
+    }
+    if (watch->n_found > 0) {
+        bool own = addr_ip_equal(&watch->found, &peer->own);
+
+        snprintf(text, sizeof(text), "was told %s, %s",
+                 addr_format_ip(&watch->found, addr, sizeof(addr)),
+                 own ? "its own address, which apps pass on" : "the other's own address");
         return demo_say(call, peer, text);
     }
     if (!addr_equal(&peer->seen, &other->client->relayed)) {

@@ -59,9 +59,9 @@ int demo_call_open(struct demo_call *call, const struct demo_login *login, unsig
 void demo_call_close(struct demo_call *call);
 
 /* All calls at once, for `seconds`, then up to two more for what is still on its way. `tick` is
- * called about fifty times a second. Return: 0, or -1 and the `why` of a call. */
-int demo_calls_run(struct demo_call *calls, size_t n_calls, unsigned int seconds,
-                   void (*tick)(void *arg), void *arg);
+ * called about fifty times a second. Return: NULL, or why it ended early. */
+const char *demo_calls_run(struct demo_call *calls, size_t n_calls, unsigned int seconds,
+                           void (*tick)(void *arg), void *arg);
 
 /* Whether everything arrived as sent and nothing gave a peer away; else call->why. */
 bool demo_call_is_clean(struct demo_call *call);

@@ -1,5 +1,6 @@
 #include "common/base/log.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -61,34 +62,52 @@ static size_t log_prefix(char *line, size_t cap, enum log_level level)
                                 log_level_names[level]);
 }
 
+/* Whatever a caller forgot to escape, an event stays one line and no terminal obeys it. */
+static void log_strip_controls(char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+            text[i] = '?';
+}
+
 void log_line(enum log_level level, const char *format, ...)
 {
+    int saved_errno = errno; /* callers log, then return -errno */
     char line[LOG_LINE_MAX];
-    size_t n;
+    size_t n, room;
     int len;
     va_list args;
 
     if (!log_enabled(level))
         return;
     n = log_prefix(line, sizeof(line), level);
+    room = sizeof(line) - n - 1;
     va_start(args, format);
-    len = vsnprintf(line + n, sizeof(line) - n - 1, format, args);
+    len = vsnprintf(line + n, room, format, args);
     va_end(args);
-    if (len < 0)
-        return;
-    n += (size_t)len < sizeof(line) - n - 1 ? (size_t)len : sizeof(line) - n - 2;
-    line[n++] = '\n';
-    /* A log that cannot be written is nobody's to report to. */
-    if (write(STDERR_FILENO, line, n) < 0)
-        return;
+    if (len >= 0) {
+        size_t written = (size_t)len < room ? (size_t)len : room - 1;
+
+        log_strip_controls(line + n, written);
+        n += written;
+        line[n++] = '\n';
+        /* A log that cannot be written is nobody's to report to. */
+        if (write(STDERR_FILENO, line, n) < 0)
+            errno = saved_errno;
+    }
+    errno = saved_errno;
 }
 
 bool log_limit_allows(struct log_limit *limit)
 {
     uint64_t minute = clock_now_ns() / (60 * NS_PER_S);
+    uint64_t window = __atomic_load_n(&limit->window, __ATOMIC_RELAXED);
     uint32_t n_dropped;
 
-    if (__atomic_exchange_n(&limit->window, minute, __ATOMIC_RELAXED) != minute) {
+    /* One thread opens a window, and none goes back to an older one: two that disagree about the
+     * minute would otherwise open a new one with every line. */
+    if (minute > window && __atomic_compare_exchange_n(&limit->window, &window, minute, false,
+                                                       __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
         __atomic_store_n(&limit->n_lines, 0, __ATOMIC_RELAXED);
         n_dropped = __atomic_exchange_n(&limit->n_dropped, 0, __ATOMIC_RELAXED);
         if (n_dropped > 0)

@@ -26,6 +26,9 @@
 struct rx_batch;
 struct tx_queue;
 
+/* What one rx_batch_recv() takes at most: fewer than that, and the socket is most likely empty. */
+#define RX_BATCH_MESSAGES 32
+
 struct rx_packet {
     const uint8_t *data;
     size_t len;
@@ -61,6 +64,10 @@ void tx_queue_free(struct tx_queue *tx);
 #define TX_HEADER_MAX 64
 void tx_push(struct tx_queue *tx, int fd, const struct addr *to, const struct addr *from,
              const void *header, size_t header_len, const void *payload, size_t payload_len);
+/* The same with up to three zero bytes behind the payload: it cannot be padded where it lies. */
+void tx_push_padded(struct tx_queue *tx, int fd, const struct addr *to, const struct addr *from,
+                    const void *header, size_t header_len, const void *payload, size_t payload_len,
+                    size_t n_padding);
 void tx_push_copy(struct tx_queue *tx, int fd, const struct addr *to, const struct addr *from,
                   const void *data, size_t len);
 
@@ -86,5 +93,6 @@ int sock_local_addr(int fd, struct addr *ret);
 void sock_tune_udp(int fd, int rcvbuf, int sndbuf);
 /* Report the local address of each datagram (IP_PKTINFO). Return: 0 or -errno. */
 int sock_want_pktinfo(int fd, enum addr_family family);
-/* The local address the kernel would use towards `remote`; sends nothing. */
+/* The local address (port 0) the kernel would use towards `remote`; sends nothing. Return: 0 or
+ * -errno. */
 int sock_route_source(const struct addr *remote, struct addr *ret);

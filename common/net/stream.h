@@ -41,17 +41,26 @@
 
 struct stream;
 
+/* The largest framed message: 65535 bytes of data behind STUN headers, padded. */
+#define STREAM_MESSAGE_MAX (65535 + 4 + 20 + 3)
+
 struct stream_events {
-    /* `data` holds all unused bytes, old and new. Return: how many were used, or -errno to have
-     * the stream closed with that reason. Must not free the stream; may stream_close() it. */
+    /* `data` holds all unused bytes, old and new; it dies with the call. Return: how many were
+     * used, or -errno to have the stream closed with that reason (as by stream_close()). Using
+     * nothing of more than STREAM_MESSAGE_MAX bytes closes with -EMSGSIZE, unless paused. May
+     * close or free the stream; the answer does not matter then. May set other events: they are
+     * handed the unused rest on the next turn of the loop. */
     ptrdiff_t (*on_bytes)(void *user, const uint8_t *data, size_t len);
-    void (*on_open)(void *user);               /* handshake or connect done; may be NULL */
+    /* Handshake, connect or sniffing done; may be NULL. Never for a plain stream from
+     * stream_accept(), which is open from the start. */
+    void (*on_open)(void *user);
     void (*on_eof)(void *user);                /* may be NULL: then EOF closes */
     void (*on_drained)(void *user);            /* kept output is all sent; may be NULL */
     void (*on_closed)(void *user, int reason); /* 0 orderly, -errno otherwise */
 };
 
-/* Shared by the streams of one worker: the read buffer. */
+/* Shared by the streams of one worker: the read buffer. All of them are freed or detached first.
+ * The process ignores SIGPIPE: OpenSSL writes without MSG_NOSIGNAL. */
 struct stream_pool;
 struct stream_pool *stream_pool_new(struct event_base *base);
 void stream_pool_free(struct stream_pool *pool);
@@ -68,9 +77,12 @@ struct stream *stream_connecting(struct stream_pool *pool, int fd, size_t max_pe
 
 void stream_set_events(struct stream *s, const struct stream_events *events, void *user);
 
-/* Queues one whole message of up to three pieces. Return: 0; or -ENOBUFS (nothing was sent). */
+/* Queues one whole message of a few pieces (at most 8). With nothing pending, a message of any size
+ * is taken. Return: 0; -ENOBUFS (nothing was sent); or -EPIPE: the stream is ending, on_closed()
+ * tells or has told why. */
 int stream_send(struct stream *s, const struct iovec *iov, int n_iov);
-/* Return: bytes now pending (0: all went out), or -errno. Takes everything, past the limit too. */
+/* Return: bytes now pending (0: all went out), or -EPIPE as above. Takes everything, past the limit
+ * too. */
 ptrdiff_t stream_write(struct stream *s, const void *data, size_t len);
 size_t stream_pending(const struct stream *s);
 
@@ -80,7 +92,9 @@ void stream_resume(struct stream *s);
 
 /* No more output: FIN (TLS: close_notify) once what is pending has gone. */
 void stream_shutdown(struct stream *s);
-/* Close once what is pending has gone, or after two seconds; on_closed() follows. */
+/* Close once what is pending has gone and the far side has ended too, or after two seconds;
+ * on_closed() follows. (Closing a socket with unread input resets it, and the far side may then
+ * lose what was sent last: RFC 9293, section 3.6.1.) No other event comes. */
 void stream_close(struct stream *s, int reason);
 /* Now, without a word; pending bytes are lost. NULL is fine. No event follows. */
 void stream_free(struct stream *s);
@@ -91,5 +105,13 @@ int stream_fd(const struct stream *s);
 struct addr stream_remote(const struct stream *s);
 struct addr stream_local(const struct stream *s);
 
+/* Takes the stream off its loop; its events stay set, and what is sent meanwhile is kept. Not from
+ * within the stream's own on_bytes(), where nobody knows yet what is left over: there, use
+ * stream_detach_then(). */
 void stream_detach(struct stream *s);
+/* Detaches now or, called from within the stream's on_bytes(), as soon as that has returned; then
+ * calls `then` once, in this thread. Freeing the stream before cancels it. */
+void stream_detach_then(struct stream *s, void (*then)(void *arg, struct stream *s), void *arg);
+/* In the thread of `pool`. Unused bytes go to on_bytes() on the next turn of the loop. Return: 0,
+ * or -errno (still detached). */
 int stream_attach(struct stream *s, struct stream_pool *pool);

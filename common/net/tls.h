@@ -22,6 +22,7 @@ struct tls_server {
     SSL_CTX *dtls;
     uint64_t not_after_s; /* the certificate's end, seconds since 1970 */
     char pin[64];         /* "sha256/" + base64 of the certificate's SPKI digest */
+    unsigned int n_refs;  /* tls.c's; atomic */
 };
 
 /* Loads the PEM chain and key. When *neither* file exists, makes a self-signed P-256 certificate
@@ -29,4 +30,7 @@ struct tls_server {
  * Return: 0, or -1 with a one-line reason in `ret_error` (of `error_len` bytes). */
 int tls_server_new(const char *cert_file, const char *key_file, const char *name,
                    struct tls_server **ret, char *ret_error, size_t error_len);
+/* One more holder: each worker drops its own when it has swapped to a newer one. Return: `t`. */
+struct tls_server *tls_server_ref(struct tls_server *t);
+/* Drops one reference, the last one frees. NULL is fine. */
 void tls_server_free(struct tls_server *t);

@@ -22,7 +22,7 @@
 #define RATE_SLOTS 65536
 
 /* No slot is ever a burst (one second) and the age of a worker's `now` ahead. What seems further
- * ahead is behind: never used, or from before the clock's word turned over. */
+ * ahead is behind, however often the word turned over. A slot never used holds 0. */
 #define RATE_HORIZON_NS (10 * NS_PER_S)
 
 struct rate {
@@ -62,7 +62,7 @@ bool rate_allows(struct rate *rate, const struct addr *addr, unsigned int per_se
                  uint64_t now_ns)
 {
     _Atomic uint64_t *slot;
-    uint64_t interval, due, ahead;
+    uint64_t interval, due, ahead, next;
 
     if (per_second == 0)
         return true;
@@ -71,11 +71,12 @@ bool rate_allows(struct rate *rate, const struct addr *addr, unsigned int per_se
     due = atomic_load_explicit(slot, memory_order_relaxed);
     do {
         ahead = due - now_ns; /* modulo 2^64, like the horizon's test */
-        if (ahead > RATE_HORIZON_NS)
+        if (due == 0 || ahead > RATE_HORIZON_NS)
             ahead = 0;
         if (ahead + interval > interval * per_second)
             return false;
-    } while (!atomic_compare_exchange_weak_explicit(slot, &due, now_ns + ahead + interval,
+        next = now_ns + ahead + interval;
+    } while (!atomic_compare_exchange_weak_explicit(slot, &due, next ? next : UINT64_MAX,
                                                     memory_order_relaxed, memory_order_relaxed));
     return true;
 }

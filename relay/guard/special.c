@@ -54,6 +54,16 @@ const char *const special_ranges[] = {
     NULL,
 };
 
+bool special_contains(const struct addr *addr)
+{
+    struct addr_range range;
+
+    for (const char *const *text = special_ranges; *text; text++)
+        if (addr_range_parse(*text, &range) && addr_range_contains(&range, addr))
+            return true;
+    return false;
+}
+
 static bool special_has_prefix(const struct addr *v6, const uint8_t *prefix, size_t len)
 {
     return memcmp(v6->ip, prefix, len) == 0;

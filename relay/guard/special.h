@@ -6,12 +6,16 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "common/net/addr.h"
 
 /* NULL-terminated, each one readable by addr_range_parse(). */
 extern const char *const special_ranges[];
+
+/* Whether an address lies in one of them: nobody on the Internet can reach it. */
+bool special_contains(const struct addr *addr);
 
 /* Four forms of a local NAT64 prefix and an ISATAP interface identifier. */
 #define SPECIAL_EMBEDDED_MAX 6

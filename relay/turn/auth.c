@@ -44,7 +44,8 @@ struct auth {
     size_t algorithms_len;
 };
 
-static void auth_add_user(struct auth *auth, struct auth_user *user, const struct conf_user *from)
+/* Return: false when memory is short: a key that could not be made must not be used. */
+static bool auth_add_user(struct auth *auth, struct auth_user *user, const struct conf_user *from)
 {
     const char *realm = auth->conf->realm;
 
@@ -56,16 +57,20 @@ static void auth_add_user(struct auth *auth, struct auth_user *user, const struc
     if (from->password) {
         uint8_t key[STUN_KEY_MAX];
 
-        stun_long_term_key(STUN_PASSWORD_MD5, from->name, realm, from->password, key);
+        user->has_md5 =
+            stun_long_term_key(STUN_PASSWORD_MD5, from->name, realm, from->password, key) > 0;
         memcpy(user->key_md5, key, sizeof(user->key_md5));
-        stun_long_term_key(STUN_PASSWORD_SHA256, from->name, realm, from->password,
-                           user->key_sha256);
-        user->has_md5 = user->has_sha256 = true;
         OPENSSL_cleanse(key, sizeof(key));
+        user->has_sha256 = stun_long_term_key(STUN_PASSWORD_SHA256, from->name, realm,
+                                              from->password, user->key_sha256) > 0;
+        if (!user->has_md5 || !user->has_sha256)
+            return false;
     }
-    stun_userhash(from->name, realm, user->userhash);
+    if (stun_userhash(from->name, realm, user->userhash) < 0)
+        return false;
     hash_insert(&auth->names, &user->by_name, hash_bytes(from->name, strlen(from->name)));
     hash_insert(&auth->userhashes, &user->by_userhash, hash_bytes(user->userhash, 32));
+    return true;
 }
 
 /* Only what every user can do is offered: a client that picked SHA-256 for a user of whom we have
@@ -101,14 +106,16 @@ struct auth *auth_new(const struct conf *conf, const uint8_t nonce_secret[AUTH_S
     memcpy(auth->nonce_secret, nonce_secret, AUTH_SECRET_LEN);
     auth->users = calloc(conf->n_user + 1, sizeof(*auth->users));
     if (!auth->users || hash_init(&auth->names, conf->n_user) < 0 ||
-        hash_init(&auth->userhashes, conf->n_user) < 0) {
-        auth_free(auth);
-        return NULL;
-    }
+        hash_init(&auth->userhashes, conf->n_user) < 0)
+        goto out;
     for (size_t i = 0; i < conf->n_user; i++)
-        auth_add_user(auth, &auth->users[i], &conf->user[i]);
+        if (!auth_add_user(auth, &auth->users[i], &conf->user[i]))
+            goto out;
     auth_choose_algorithms(auth);
     return auth;
+out:
+    auth_free(auth);
+    return NULL;
 }
 
 void auth_free(struct auth *auth)

@@ -225,6 +225,19 @@ START_TEST(a_list_goes_on_behind_a_comma)
 }
 END_TEST
 
+/* inih takes these for indentation, and an indented line for more of the value above it. */
+START_TEST(odd_blanks_do_not_join_lines)
+{
+    struct conf *c = load("[relay]\nrealm = x\n\fports = 2000-3000\n\v\rworkers = 2\n" USER);
+
+    ck_assert_str_eq(c->realm, "x");
+    ck_assert_uint_eq(c->port_max, 3000);
+    ck_assert_uint_eq(c->workers, 2);
+    conf_free(c);
+    refuse("[relay]\nrealm = x\n\fnonsense\n" USER, "f:3: not a line like: name = value\n");
+}
+END_TEST
+
 /* inih's buffer ends at 200 bytes; a line does not. */
 START_TEST(long_lines_are_read_whole)
 {
@@ -365,6 +378,8 @@ static const struct {
      "f:2: allow: \"10.0.0.1/8\" has bits set behind its prefix\n"},
     {"[peers]\nallow = 10.0.0.0/33\n" USER,
      "f:2: allow: \"10.0.0.0/33\": the prefix is longer than the address\n"},
+    {"[peers]\nallow = ::ffff:10.0.0.0/24\n" USER,
+     "f:2: allow: \"::ffff:10.0.0.0/24\": write the IPv4 prefix itself\n"},
     {"[peers]\nallow = everybody\n" USER, "f:2: allow: \"everybody\" is not an address or prefix "
                                           "(192.0.2.0/24 or 2001:db8::/32)\n"},
     {"[limits]\nmax-allocations = -1\n" USER,
@@ -514,6 +529,7 @@ int main(void)
     tcase_add_test(tc, protocols_on_one_socket_become_one_listener);
     tcase_add_test(tc, indentation_comments_and_line_ends_mean_nothing);
     tcase_add_test(tc, a_list_goes_on_behind_a_comma);
+    tcase_add_test(tc, odd_blanks_do_not_join_lines);
     tcase_add_test(tc, long_lines_are_read_whole);
     tcase_add_test(tc, a_name_longer_than_a_line_of_inih_is_refused);
     tcase_add_test(tc, sections_may_be_opened_again);

@@ -95,23 +95,24 @@ START_TEST(class_and_method_bits_are_told_apart)
 }
 END_TEST
 
+/* On a message without FINGERPRINT, which would give the same answer for another reason. */
 START_TEST(what_has_no_stun_header_is_not_stun)
 {
-    uint8_t msg[sizeof(rfc5769_request)];
+    uint8_t msg[sizeof(rfc5769_long_term)];
     struct stun_msg m;
 
     for (unsigned int bit = 0; bit < 2; bit++) {
-        memcpy(msg, rfc5769_request, sizeof(msg));
+        memcpy(msg, rfc5769_long_term, sizeof(msg));
         msg[0] |= (uint8_t)(0x40 << bit);
         ck_assert_int_eq(stun_decode(&m, msg, sizeof(msg)), STUN_E_NOT_STUN);
     }
     for (size_t i = 4; i < 8; i++) { /* a classic STUN message (RFC 3489) has no cookie */
-        memcpy(msg, rfc5769_request, sizeof(msg));
+        memcpy(msg, rfc5769_long_term, sizeof(msg));
         msg[i] ^= 0x01;
         ck_assert_int_eq(stun_decode(&m, msg, sizeof(msg)), STUN_E_NOT_STUN);
     }
     for (uint8_t off = 1; off < 4; off++) { /* not a multiple of four */
-        memcpy(msg, rfc5769_request, sizeof(msg));
+        memcpy(msg, rfc5769_long_term, sizeof(msg));
         msg[3] = (uint8_t)(msg[3] - off);
         ck_assert_int_eq(stun_decode(&m, msg, sizeof(msg) - off), STUN_E_NOT_STUN);
     }

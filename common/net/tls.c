@@ -1,0 +1,269 @@
+/*
+ * Two contexts, one certificate: what is loaded and checked for TLS is shared
+ * with DTLS object by object, so that a file replaced in between cannot leave
+ * the two with different keys.
+ *
+ * Resumption is off altogether (no cache, no tickets): a ticket key would have
+ * to be shared by the workers and rotated, and a TURN session lasts so long that
+ * one full handshake does not matter.
+ */
+#include "common/net/tls.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "common/net/dtls.h"
+#include "common/net/tls_selfsigned.h"
+
+/* Forward secrecy and AEAD only; TLS 1.3 has nothing else anyway. Which of them is the client's
+ * choice: it knows whether its processor does AES. */
+#define TLS_CIPHERS                                                                                \
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"                                   \
+    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:"                                   \
+    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384"
+
+/* An end-of-file without close_notify is how most TURN clients leave, and messages are framed: it
+ * counts as the end, as on plain TCP. */
+#define TLS_OPTIONS                                                                                \
+    (SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET |                          \
+     SSL_OP_IGNORE_UNEXPECTED_EOF)
+
+struct tls_error {
+    char *text;
+    size_t len;
+};
+
+/* "<what>: <OpenSSL's or the system's reason>"; empties OpenSSL's error queue. Return: -1. */
+static int tls_fail(const struct tls_error *e, const char *what, const char *file)
+{
+    unsigned long code = ERR_peek_last_error();
+    const char *reason;
+
+    /* OpenSSL wraps errno: the first error of the queue has it, e.g. a file not readable. */
+    if (ERR_GET_LIB(ERR_peek_error()) == ERR_LIB_SYS)
+        reason = strerror(ERR_GET_REASON(ERR_peek_error()));
+    else
+        reason = code ? ERR_reason_error_string(code) : NULL;
+    snprintf(e->text, e->len, "%s %s: %s", what, file, reason ? reason : "unknown error");
+    ERR_clear_error();
+    return -1;
+}
+
+static bool tls_alpn_offers(const unsigned char *in, unsigned int in_len, const char *name,
+                            const unsigned char **ret, unsigned char *ret_len)
+{
+    size_t name_len = strlen(name);
+    unsigned int i = 0;
+
+    while (i < in_len && in[i] < in_len - i) {
+        if (in[i] == name_len && memcmp(in + i + 1, name, name_len) == 0) {
+            *ret = in + i + 1;
+            *ret_len = in[i];
+            return true;
+        }
+        i += 1u + in[i];
+    }
+    return false;
+}
+
+/* Only called when the client offers something (RFC 7301, section 3.2; RFC 7443). */
+static int tls_on_alpn(SSL *ssl, const unsigned char **ret, unsigned char *ret_len,
+                       const unsigned char *in, unsigned int in_len, void *arg)
+{
+    if (tls_alpn_offers(in, in_len, "stun.turn", ret, ret_len) ||
+        tls_alpn_offers(in, in_len, "stun.nat-discovery", ret, ret_len))
+        return SSL_TLSEXT_ERR_OK;
+    return SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+/* Without this, OpenSSL would ask for the pass phrase of an encrypted key on the terminal. */
+static int tls_no_passphrase(char *buf, int size, int rwflag, void *user)
+{
+    return -1;
+}
+
+static SSL_CTX *tls_ctx_new(const SSL_METHOD *method, int min_version)
+{
+    SSL_CTX *ctx = SSL_CTX_new(method);
+
+    if (!ctx)
+        return NULL;
+    /* Said here, so that the system's openssl.cnf can neither loosen nor break it. */
+    SSL_CTX_set_security_level(ctx, 2);
+    if (SSL_CTX_set_min_proto_version(ctx, min_version) != 1 ||
+        SSL_CTX_set_max_proto_version(ctx, 0) != 1 ||
+        SSL_CTX_set_cipher_list(ctx, TLS_CIPHERS) != 1) {
+        SSL_CTX_free(ctx);
+        return NULL;
+    }
+    SSL_CTX_set_options(ctx, TLS_OPTIONS);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_num_tickets(ctx, 0);
+    SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                              SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_alpn_select_cb(ctx, tls_on_alpn, NULL);
+    SSL_CTX_set_default_passwd_cb(ctx, tls_no_passphrase);
+    return ctx;
+}
+
+static int tls_make_contexts(struct tls_server *t)
+{
+    t->tls = tls_ctx_new(TLS_server_method(), TLS1_2_VERSION);
+    t->dtls = tls_ctx_new(DTLS_server_method(), DTLS1_2_VERSION);
+    if (!t->tls || !t->dtls)
+        return -1;
+    /* One read(2) for many small records instead of two for each. */
+    SSL_CTX_set_read_ahead(t->tls, 1);
+    dtls_ctx_init(t->dtls);
+    return 0;
+}
+
+static int tls_load_files(struct tls_server *t, const char *cert_file, const char *key_file,
+                          const struct tls_error *e)
+{
+    ERR_clear_error();
+    if (SSL_CTX_use_certificate_chain_file(t->tls, cert_file) != 1)
+        return tls_fail(e, "cannot use certificate", cert_file);
+    if (SSL_CTX_use_PrivateKey_file(t->tls, key_file, SSL_FILETYPE_PEM) != 1) {
+        if (ERR_GET_REASON(ERR_peek_last_error()) != X509_R_KEY_VALUES_MISMATCH)
+            return tls_fail(e, "cannot use private key", key_file);
+        ERR_clear_error();
+        snprintf(e->text, e->len, "private key %s does not belong to certificate %s", key_file,
+                 cert_file);
+        return -1;
+    }
+    return 0;
+}
+
+static int tls_share_with_dtls(struct tls_server *t)
+{
+    STACK_OF(X509) *chain = NULL;
+
+    if (SSL_CTX_use_certificate(t->dtls, SSL_CTX_get0_certificate(t->tls)) != 1 ||
+        SSL_CTX_use_PrivateKey(t->dtls, SSL_CTX_get0_privatekey(t->tls)) != 1)
+        return -1;
+    SSL_CTX_get0_chain_certs(t->tls, &chain);
+    if (chain && SSL_CTX_set1_chain(t->dtls, chain) != 1)
+        return -1;
+    return 0;
+}
+
+static int tls_set_not_after(struct tls_server *t)
+{
+    struct tm tm;
+    time_t end;
+
+    if (ASN1_TIME_to_tm(X509_get0_notAfter(SSL_CTX_get0_certificate(t->tls)), &tm) != 1)
+        return -1;
+    end = timegm(&tm);
+    t->not_after_s = end > 0 ? (uint64_t)end : 0;
+    return 0;
+}
+
+/* The digest of the SubjectPublicKeyInfo, as in RFC 7469, section 2.4. */
+static int tls_set_pin(struct tls_server *t)
+{
+    X509_PUBKEY *spki = X509_get_X509_PUBKEY(SSL_CTX_get0_certificate(t->tls));
+    unsigned char digest[EVP_MAX_MD_SIZE], *der = NULL;
+    unsigned char base64[64];
+    unsigned int digest_len;
+    int der_len = i2d_X509_PUBKEY(spki, &der);
+    int ok;
+
+    if (der_len <= 0)
+        return -1;
+    ok = EVP_Digest(der, (size_t)der_len, digest, &digest_len, EVP_sha256(), NULL);
+    OPENSSL_free(der);
+    if (ok != 1)
+        return -1;
+    EVP_EncodeBlock(base64, digest, (int)digest_len);
+    snprintf(t->pin, sizeof(t->pin), "sha256/%.50s", (const char *)base64);
+    return 0;
+}
+
+/* Return: 1 there, 0 not there, -1 cannot tell. */
+static int tls_file_exists(const char *file, const char *what, const struct tls_error *e)
+{
+    struct stat st;
+
+    if (stat(file, &st) == 0)
+        return 1;
+    if (errno == ENOENT)
+        return 0;
+    snprintf(e->text, e->len, "%s %s: %s", what, file, strerror(errno));
+    return -1;
+}
+
+/* Half a pair is somebody's mistake or a crash; guessing would overwrite a key in use. */
+static int tls_ensure_files(const char *cert_file, const char *key_file, const char *name,
+                            const struct tls_error *e)
+{
+    int have_cert = tls_file_exists(cert_file, "certificate", e);
+    int have_key = tls_file_exists(key_file, "private key", e);
+
+    if (have_cert < 0 || have_key < 0)
+        return -1;
+    if (have_cert && have_key)
+        return 0;
+    if (have_cert || have_key) {
+        snprintf(e->text, e->len, "%s %s is missing, but %s %s is there",
+                 have_cert ? "private key" : "certificate", have_cert ? key_file : cert_file,
+                 have_cert ? "certificate" : "private key", have_cert ? cert_file : key_file);
+        return -1;
+    }
+    return tls_selfsigned_store(cert_file, key_file, name, e->text, e->len);
+}
+
+int tls_server_new(const char *cert_file, const char *key_file, const char *name,
+                   struct tls_server **ret, char *ret_error, size_t error_len)
+{
+    struct tls_error e = {.text = ret_error, .len = error_len};
+    struct tls_server *t;
+
+    if (tls_ensure_files(cert_file, key_file, name, &e) < 0)
+        return -1;
+    t = calloc(1, sizeof(*t));
+    if (!t) {
+        snprintf(ret_error, error_len, "out of memory");
+        return -1;
+    }
+    t->n_refs = 1;
+    ERR_clear_error();
+    if (tls_make_contexts(t) < 0) {
+        tls_fail(&e, "cannot set up", "TLS");
+        goto fail;
+    }
+    if (tls_load_files(t, cert_file, key_file, &e) < 0)
+        goto fail;
+    if (tls_share_with_dtls(t) < 0 || tls_set_not_after(t) < 0 || tls_set_pin(t) < 0) {
+        tls_fail(&e, "cannot use certificate", cert_file);
+        goto fail;
+    }
+    *ret = t;
+    return 0;
+fail:
+    tls_server_free(t);
+    return -1;
+}
+
+struct tls_server *tls_server_ref(struct tls_server *t)
+{
+    __atomic_add_fetch(&t->n_refs, 1, __ATOMIC_RELAXED);
+    return t;
+}
+
+void tls_server_free(struct tls_server *t)
+{
+    if (!t || __atomic_sub_fetch(&t->n_refs, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
+    SSL_CTX_free(t->tls);
+    SSL_CTX_free(t->dtls);
+    free(t);
+}

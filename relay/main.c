@@ -1,0 +1,163 @@
+/*
+ * relay/main.c - the subcommand table
+ *
+ * Each command parses its own options; what is the same for all of them (help, the
+ * exit status, whether the output could be written) is done here, once.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "conf/conf.h"
+#include "relay/demo.h"
+#include "relay/relay.h"
+#include "relay/turn/rest.h"
+#include "relay/usage.h"
+
+static const struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *usage;
+    const char *help;
+    const char *more; /* lines for `callveil help NAME` */
+} commands[] = {
+    {"relay", relay_command, "relay [-c FILE] [--log-level LEVEL]", "run the relay",
+     "  -c, --config FILE   the configuration (default /etc/callveil/relay.conf)\n"
+     "  --log-level LEVEL   error, warning, info or debug, whatever the configuration says\n"
+     "\n"
+     "SIGTERM ends it, SIGHUP reloads the configuration and certificates, SIGUSR1 drains:\n"
+     "no new allocations, and an end with the last one.\n"},
+    {"demo", demo_command, "demo [--seconds N] [--log-level LEVEL]",
+     "calls through a relay on this machine, and what the peers saw",
+     "  --seconds N         how long the calls last (default 3, at most 600)\n"
+     "  --log-level LEVEL   what the relay says meanwhile (default error)\n"
+     "\n"
+     "Exits 0 only if every packet arrived and no peer learned another's address.\n"},
+    {"config", conf_command, "config [-c FILE] --check | --defaults | --explain KEY",
+     "check a configuration, or explain its options",
+     "  -c, --config FILE   the configuration (default /etc/callveil/relay.conf)\n"
+     "  --check             report every error in it\n"
+     "  --defaults          print a complete configuration\n"
+     "  --explain KEY       what an option is for, its values and its default\n"},
+    {"credential", rest_command, "credential [-c FILE] NAME [--ttl 1h]",
+     "make a user name and password that expire, as JSON",
+     "  -c, --config FILE   the configuration (default /etc/callveil/relay.conf)\n"
+     "  --ttl TIME          how long: 30s, 10m, 1h, at most 7d (default 1h)\n"
+     "\n"
+     "NAME is what quotas and statistics go by. The first secret of the configuration is\n"
+     "used: put a new one in front of those that still must be accepted.\n"},
+};
+
+#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void print_help(FILE *to)
+{
+    fputs("usage: callveil COMMAND [OPTIONS]\n"
+          "       callveil help [COMMAND] | --help | --version\n"
+          "\n"
+          "A TURN relay for calls: peers see its address, not yours.\n"
+          "\n",
+          to);
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        fprintf(to, "  %-12s%s\n", commands[i].name, commands[i].help);
+}
+
+static void print_command_help(const struct command *command)
+{
+    printf("usage: callveil %s\n\n%s\n\n%s", command->usage, command->help, command->more);
+}
+
+/* Return: NULL after a line on stderr. */
+static const struct command *find_command(const char *name)
+{
+    const char *names[N_COMMANDS];
+
+    for (size_t i = 0; i < N_COMMANDS; i++) {
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+        names[i] = commands[i].name;
+    }
+    usage_unknown(NULL, "", name, names, N_COMMANDS);
+    return NULL;
+}
+
+/* Whether an argument asks for help; what stands behind "--" is no option. */
+static bool wants_help(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return true;
+    }
+    return false;
+}
+
+static int help_command(int argc, char **argv)
+{
+    const struct command *command;
+
+    if (argc > 2)
+        return usage_error(NULL, "help takes one command");
+    if (argc < 2) {
+        print_help(stdout);
+        return 0;
+    }
+    command = find_command(argv[1]);
+    if (!command)
+        return EXIT_USAGE;
+    print_command_help(command);
+    return 0;
+}
+
+/* Before a command there are no options but the two that are commands themselves. */
+static int unknown_option(const char *word)
+{
+    static const char *const names[] = {"help", "version"};
+    size_t n_dashes = strspn(word, "-");
+
+    return usage_unknown(NULL, n_dashes > 1 ? "--" : "-", word + (n_dashes > 1 ? 2 : 1), names,
+                         n_dashes > 1 ? 2 : 0);
+}
+
+static int run(int argc, char **argv)
+{
+    const struct command *command;
+
+    if (argc < 2) {
+        print_help(stderr);
+        return EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0)
+        return help_command(argc - 1, argv + 1);
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
+        puts("callveil " CALLVEIL_VERSION);
+        return 0;
+    }
+    if (argv[1][0] == '-')
+        return unknown_option(argv[1]);
+    command = find_command(argv[1]);
+    if (!command)
+        return EXIT_USAGE;
+    if (wants_help(argc - 1, argv + 1)) {
+        print_command_help(command);
+        return 0;
+    }
+    return command->run(argc - 1, argv + 1);
+}
+
+int main(int argc, char **argv)
+{
+    int status;
+
+    /* A connection that its far end closed is an error code of write(2), not our end. */
+    signal(SIGPIPE, SIG_IGN);
+    status = run(argc, argv);
+    /* Half a credential, or half a configuration, must not pass for a whole one. */
+    if (status == 0 && (fflush(stdout) != 0 || ferror(stdout))) {
+        fprintf(stderr, "callveil: cannot write: %s\n", strerror(errno));
+        return 1;
+    }
+    return status;
+}
