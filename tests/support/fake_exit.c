@@ -79,6 +79,7 @@ static void fake_close(struct assoc *a)
 static enum exit_result fake_permit(struct assoc *a, const struct addr *peer)
 {
     a->exit->n_permits++;
+    a->exit->permit_peer = *peer;
     for (size_t i = 0; i < a->exit->n_deny; i++)
         if (addr_ip_equal(&a->exit->deny[i], peer))
             return EXIT_E_FORBIDDEN;

@@ -50,7 +50,8 @@ struct fake_exit {
     struct addr relayed_v4, relayed_v6; /* their ports count up with each association */
     /* what happened */
     struct list assocs;
-    struct assoc *last; /* the youngest that is open, or NULL */
+    struct assoc *last;      /* the youngest that is open, or NULL */
+    struct addr permit_peer; /* the last that permit() was asked about */
     unsigned int n_opened, n_closed, n_permits, n_connects;
     uint32_t connect_id;
     struct addr connect_peer;

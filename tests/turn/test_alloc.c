@@ -253,6 +253,16 @@ START_TEST(a_permission_is_for_every_port_of_the_ip)
 }
 END_TEST
 
+START_TEST(the_access_rules_are_asked_about_any_port_or_about_the_channels)
+{
+    allocated();
+    ck_assert_uint_eq(ask_permission(fc, &login, PEER), 0);
+    assert_addr_eq(w->exit.permit_peer, "203.0.113.9:0");
+    ck_assert_uint_eq(ask_channel(fc, &login, 0x4000, PEER), 0);
+    assert_addr_eq(w->exit.permit_peer, PEER);
+}
+END_TEST
+
 START_TEST(no_peer_address_gets_400)
 {
     struct req r;
@@ -566,6 +576,7 @@ int main(void)
     tcase_add_test(t, data_does_not_refresh_a_permission);
     tcase_add_test(t, create_permission_and_channel_bind_refresh_a_permission);
     tcase_add_test(t, a_permission_is_for_every_port_of_the_ip);
+    tcase_add_test(t, the_access_rules_are_asked_about_any_port_or_about_the_channels);
     tcase_add_test(t, no_peer_address_gets_400);
     tcase_add_test(t, a_peer_address_of_no_family_gets_400);
     tcase_add_test(t, a_peer_of_the_other_family_gets_443);

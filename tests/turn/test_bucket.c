@@ -31,8 +31,10 @@ START_TEST(it_refills_with_time_up_to_one_second)
     ck_assert(bucket_take(&b, RATE, RATE, NOW));
     ck_assert(!bucket_take(&b, RATE, 101, NOW + 100 * NS_PER_MS));
     ck_assert(bucket_take(&b, RATE, 100, NOW + 100 * NS_PER_MS));
-    ck_assert(bucket_take(&b, RATE, RATE, NOW + 100 * NS_PER_S));
-    ck_assert(!bucket_take(&b, RATE, 1, NOW + 100 * NS_PER_S));
+    ck_assert(bucket_take(&b, RATE, RATE / 2, NOW + 100 * NS_PER_S));
+    ck_assert(!bucket_take(&b, RATE, RATE + 1, NOW + 200 * NS_PER_S));
+    ck_assert(bucket_take(&b, RATE, RATE, NOW + 200 * NS_PER_S));
+    ck_assert(!bucket_take(&b, RATE, 1, NOW + 200 * NS_PER_S));
 }
 END_TEST
 

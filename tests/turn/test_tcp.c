@@ -411,14 +411,19 @@ START_TEST(a_data_connection_is_handed_to_the_worker_whose_peer_it_is)
     struct fake_client *data = data_client();
     struct reply reply;
     struct req r;
-    uint32_t id;
+    uint32_t id = 0;
 
     fc = world_client(w, TRANSPORT_TCP, "198.51.100.77:43000");
     fc->turn = owner;
     data->turn = taker;
     ck_assert_uint_eq(ask_allocate_tcp(fc, &login), 0);
-    id = connected(PEER);
-    ck_assert_uint_eq(id % 2, 1);
+    for (unsigned int i = 0; i < 12; i++) {
+        char text[ADDR_STRLEN];
+
+        snprintf(text, sizeof(text), "203.0.113.9:%u", 7000 + i);
+        id = connected(text);
+        ck_assert_uint_eq(id % 2, 1);
+    }
     req_begin(&r, STUN_CONNECTION_BIND);
     stun_put_u32(&r.b, STUN_CONNECTION_ID, id);
     req_end(&r, &login);
