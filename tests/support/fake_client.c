@@ -155,7 +155,6 @@ void fake_client_free(struct fake_client *fc)
     fake_client_forget(fc);
     if (fc->far && fc->far->stream)
         stream_free(fc->far->stream);
-    far_free(fc->far);
     free(fc);
 }
 

@@ -14,11 +14,12 @@ struct stream {
     void *user;
     uint8_t *in; /* sent by the far end, not yet used */
     size_t n_in;
-    bool paused, eof, eof_told, closing, closed, drained_due, in_callback;
+    bool paused, eof, eof_told, closing, broken, closed, drained_due, in_callback;
     int reason;
 };
 
 static struct list streams = {&streams, &streams};
+static struct far *fars;
 
 struct far *far_new(void)
 {
@@ -27,6 +28,8 @@ struct far *far_new(void)
 
     far->got = malloc(FAR_CAP);
     far->window = SIZE_MAX;
+    far->next = fars;
+    fars = far;
     far->stream = s;
     s->in = malloc(FAR_CAP);
     s->far = far;
@@ -34,13 +37,16 @@ struct far *far_new(void)
     return far;
 }
 
-void far_free(struct far *far)
+void far_free_all(void)
 {
-    if (!far)
-        return;
-    assert(!far->stream);
-    free(far->got);
-    free(far);
+    while (fars) {
+        struct far *far = fars;
+
+        assert(!far->stream);
+        fars = far->next;
+        free(far->got);
+        free(far);
+    }
 }
 
 static size_t pending_of(const struct far *far)
@@ -63,7 +69,7 @@ static void deliver(struct stream *s)
         s->in_callback = false;
         assert(s->link.next == before); /* on_bytes() must not free the stream */
         if (used < 0) {
-            s->closing = true;
+            s->closing = s->broken = true;
             s->reason = (int)used;
             return;
         }
@@ -104,7 +110,7 @@ void far_reset(struct far *far)
 {
     if (!far->stream)
         return;
-    far->stream->closing = true;
+    far->stream->closing = far->stream->broken = true;
     far->stream->reason = -ECONNRESET;
 }
 
@@ -137,7 +143,8 @@ static bool turn_one(struct stream *s)
     }
     if (far->stream == s && !s->closed)
         deliver(s);
-    if (far->stream == s && s->closing && !s->closed) {
+    /* An orderly close waits for its output, a broken connection does not. */
+    if (far->stream == s && s->closing && !s->closed && (s->broken || pending_of(far) == 0)) {
         s->closed = true;
         if (s->events)
             s->events->on_closed(s->user, s->reason);

@@ -19,9 +19,10 @@
 #include "common/net/addr.h"
 #include "common/net/stream.h"
 
-#define FAR_CAP (4u << 20)
+#define FAR_CAP (2u << 20)
 
 struct far {
+    struct far *next;      /* all of them, for far_free_all() */
     struct stream *stream; /* NULL once freed */
     struct addr remote, local;
     uint8_t *got; /* what was written to us */
@@ -34,7 +35,8 @@ struct far {
 };
 
 struct far *far_new(void);
-void far_free(struct far *far); /* the stream must be gone by then */
+/* Frees every far end; the streams must be gone by then. */
+void far_free_all(void);
 
 /* Bytes from the far end; delivered at once unless paused. */
 void far_write(struct far *far, const void *data, size_t len);

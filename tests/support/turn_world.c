@@ -27,10 +27,25 @@ static void world_hand_over(void *arg, unsigned int to, const struct turn_bind *
     w->n_handed++;
 }
 
+struct turn *world_turn(struct world *w, unsigned int worker, unsigned int n_workers)
+{
+    struct turn_params params = {.worker = worker,
+                                 .n_workers = n_workers,
+                                 .exit = &w->exit.exit,
+                                 .quota = w->quota,
+                                 .rate = w->rate,
+                                 .counters = &w->counters,
+                                 .hand_over = world_hand_over,
+                                 .arg = w};
+    struct turn *turn = turn_new(&params);
+
+    turn_set_settings(turn, w->conf, w->auth);
+    return turn;
+}
+
 struct world *world_new_with(const char *conf_text)
 {
     struct world *w = calloc(1, sizeof(*w));
-    struct turn_params params = {.n_workers = 1, .hand_over = world_hand_over, .arg = w};
 
     log_init(LOG_LEVEL_ERROR, false);
     w->conf = conf_load_text(conf_text, "test", "relay");
@@ -40,12 +55,7 @@ struct world *world_new_with(const char *conf_text)
     w->quota = quota_new();
     w->rate = rate_new();
     fake_exit_init(&w->exit);
-    params.exit = &w->exit.exit;
-    params.quota = w->quota;
-    params.rate = w->rate;
-    params.counters = &w->counters;
-    w->turn = turn_new(&params);
-    turn_set_settings(w->turn, w->conf, w->auth);
+    w->turn = world_turn(w, 0, 1);
     return w;
 }
 
@@ -67,6 +77,7 @@ void world_free(struct world *w)
     }
     fake_exit_deinit(&w->exit);
     ck_assert_uint_eq(fake_streams_count(), 0);
+    far_free_all();
     auth_free(w->auth);
     quota_free(w->quota);
     rate_free(w->rate);

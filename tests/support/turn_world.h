@@ -50,6 +50,9 @@ void world_free(struct world *w);
 /* New settings, as at a reload; the old ones are freed. */
 void world_reload(struct world *w, const char *conf_text);
 
+/* A struct turn of the same world for one of several workers; the caller frees it. */
+struct turn *world_turn(struct world *w, unsigned int worker, unsigned int n_workers);
+
 struct fake_client *world_client(struct world *w, enum transport transport, const char *remote);
 void world_pass(uint64_t seconds);
 
