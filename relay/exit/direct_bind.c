@@ -37,7 +37,8 @@ static bool direct_route_source(enum addr_family family, struct addr *ret)
 
 /* The configured relay-address, else the address the client reached. A client that came by the
  * other family gets the address we serve this one on, if that is a specific one of the same reach
- * (a client from outside has no use for ::1), else the one this machine uses towards the Internet. */
+ * (a client from outside has no use for ::1), else the one this machine uses towards the Internet.
+ */
 static bool direct_local_addr(const struct direct_exit *x, enum addr_family family,
                               const struct addr *reached, struct addr *ret)
 {

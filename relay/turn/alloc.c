@@ -336,7 +336,7 @@ static void alloc_on_open(void *user, const struct assoc_opened *opened)
     static const char *const names[N_TRANSPORTS] = {"UDP", "TCP", "TLS", "DTLS"};
     struct alloc *alloc = user;
     struct turn *turn = alloc->turn;
-    char text[LOG_TEXT_LEN];
+    char text[LOG_TEXT_LEN], from[ADDR_STRLEN];
 
     if (opened->result != EXIT_OK) {
         answer_error(turn, alloc->client, alloc->answer, exit_error(opened->result));
@@ -351,8 +351,9 @@ static void alloc_on_open(void *user, const struct assoc_opened *opened)
     alloc->relayed_v6 = opened->relayed_v6;
     alloc->expires_v4_ns = alloc->expires_v6_ns = turn->now_ns + alloc->lifetime_s * NS_PER_S;
     counter_add(&turn->params.counters->allocations_made, 1);
-    log_debug("allocation %llu made over %s for user \"%s\"", (unsigned long long)alloc->id,
-              names[alloc->client->transport], log_text(alloc->user, alloc->user_len, text));
+    log_debug("allocation %llu made over %s for user \"%s\" at %s", (unsigned long long)alloc->id,
+              names[alloc->client->transport], log_text(alloc->user, alloc->user_len, text),
+              addr_logged(&alloc->client->remote, from));
     allocate_succeed(alloc, opened);
     OPENSSL_clear_free(alloc->answer, sizeof(*alloc->answer));
     alloc->answer = NULL;

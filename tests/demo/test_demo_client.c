@@ -13,7 +13,7 @@
 
 #include "common/base/clock.h"
 #include "common/wire/channel.h"
-#include "relay/demo_client.h"
+#include "relay/demo/client.h"
 
 #define REALM "test"
 

@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "relay/demo_link.h"
-#include "relay/demo_media.h"
+#include "relay/demo/link.h"
+#include "relay/demo/media.h"
 
 #define N_PACKETS 300
 

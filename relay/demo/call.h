@@ -1,5 +1,5 @@
 /*
- * relay/demo_call.h - two peers, each with a relayed address, and a call between them
+ * relay/demo/call.h - two peers, each with a relayed address, and a call between them
  *
  * The peers learn each other's relayed address the way real ones do, out of band (a
  * pointer, here). From then on a peer knows what it receives, and nothing else.
@@ -15,8 +15,8 @@
 #include <stdint.h>
 
 #include "common/net/addr.h"
-#include "relay/demo_client.h"
-#include "relay/demo_media.h"
+#include "relay/demo/client.h"
+#include "relay/demo/media.h"
 
 enum demo_kind {
     DEMO_AUDIO,

@@ -1,4 +1,4 @@
-#include "relay/demo_client.h"
+#include "relay/demo/client.h"
 
 #include <errno.h>
 #include <openssl/rand.h>

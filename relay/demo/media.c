@@ -1,4 +1,4 @@
-#include "relay/demo_media.h"
+#include "relay/demo/media.h"
 
 #include <errno.h>
 #include <openssl/rand.h>

@@ -1,5 +1,5 @@
 /*
- * relay/demo_media.h - the demo's audio and video: RTP-like packets that can be checked
+ * relay/demo/media.h - the demo's audio and video: RTP-like packets that can be checked
  *
  * A packet is an RTP header (RFC 3550, section 5.1) and a payload that follows from
  * the stream and the packet's number, so that the receiving side can recompute it
@@ -7,7 +7,7 @@
  *
  * Payload bytes and the upper half of SSRC and timestamp have their top bit set: no
  * media can look like a loopback address (127.0.0.x), plain or XORed by STUN, to the
- * search for leaked addresses (demo_link.h).
+ * search for leaked addresses (link.h).
  */
 #pragma once
 

@@ -1,4 +1,4 @@
-#include "relay/demo_link.h"
+#include "relay/demo/link.h"
 
 #include <errno.h>
 #include <poll.h>

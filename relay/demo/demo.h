@@ -1,5 +1,5 @@
 /*
- * relay/demo.h - `callveil demo`: a relayed exchange on this machine, and the proof
+ * relay/demo/demo.h - `callveil demo`: a relayed exchange on this machine, and the proof
  *
  * Starts a relay on loopback with a generated configuration, lets two peers
  * exchange RTP-like packets through it, and prints which address each of them

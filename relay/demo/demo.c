@@ -1,4 +1,4 @@
-#include "relay/demo.h"
+#include "relay/demo/demo.h"
 
 #include <event2/event.h>
 #include <openssl/rand.h>
@@ -9,7 +9,7 @@
 #include "common/base/log.h"
 #include "conf/conf.h"
 #include "conf/value.h"
-#include "relay/demo_call.h"
+#include "relay/demo/call.h"
 #include "relay/relay.h"
 #include "relay/usage.h"
 

@@ -1,5 +1,5 @@
 /*
- * relay/demo_link.h - a demo client's socket: whole messages in and out, and a watch on them
+ * relay/demo/link.h - a demo client's socket: whole messages in and out, and a watch on them
  *
  * Everything that a peer of the demo ever learns comes in here, so the search for
  * addresses that it must not learn sits here too: every received message is looked

@@ -1,5 +1,5 @@
 /*
- * relay/demo_client.h - a small TURN client for the demo: allocate, reach one peer, tidy up
+ * relay/demo/client.h - a small TURN client for the demo: allocate, reach one peer, tidy up
  *
  * A client like any other: it knows the relay's address, a user name and a password,
  * and nothing of the relay's insides although it runs in the same process. Speaks
@@ -17,7 +17,7 @@
 
 #include "common/net/addr.h"
 #include "common/wire/stun.h"
-#include "relay/demo_link.h"
+#include "relay/demo/link.h"
 
 #define DEMO_TEXT_MAX 763 /* bytes of REALM and NONCE, RFC 8489, sections 14.9 and 14.10 */
 

@@ -1,4 +1,4 @@
-#include "relay/demo_call.h"
+#include "relay/demo/call.h"
 
 #include <assert.h>
 #include <errno.h>
