@@ -26,8 +26,8 @@ static const struct method methods[] = {
     {STUN_BINDING, true, binding_on_request},
     {STUN_ALLOCATE, false, alloc_on_allocate},
     {STUN_REFRESH, false, alloc_on_refresh},
-    {STUN_CREATE_PERMISSION, false, alloc_on_create_permission},
-    {STUN_CHANNEL_BIND, false, alloc_on_channel_bind},
+    {STUN_CREATE_PERMISSION, false, admission_on_create_permission},
+    {STUN_CHANNEL_BIND, false, admission_on_channel_bind},
     {STUN_CONNECT, false, tcp_on_connect},
     {STUN_CONNECTION_BIND, false, tcp_on_connection_bind},
 };

@@ -237,7 +237,7 @@ static unsigned int connect_refusal(const struct request *req, struct alloc *all
     if (conn_find_peer(alloc, ret_peer))
         return 446;
     /* Connect needs no permission, so this is where the access rules are asked (pion/turn#570). */
-    code = alloc_admits(alloc, ret_peer);
+    code = admission_check(alloc, ret_peer);
     if (code != 0)
         return code;
     return alloc->n_conns >= req->turn->conf->max_peer_connections ? 508 : 0;
