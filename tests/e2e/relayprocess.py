@@ -55,7 +55,7 @@ class Relay:
             f.write(
                 text
                 or f"""[relay]
-listen = udp://127.0.0.1:{self.port}, udp://[::1]:{self.port}, tcp://127.0.0.1:{self.port}, tls://127.0.0.1:{self.tls_port}
+listen = udp://127.0.0.1:{self.port}, udp://[::1]:{self.port}, tcp://127.0.0.1:{self.port}, tls://127.0.0.1:{self.tls_port}, dtls://127.0.0.1:{self.tls_port}
 certificate = {self.folder}/cert.pem
 private-key = {self.folder}/key.pem
 workers = {self.workers}
@@ -109,6 +109,13 @@ listen = 127.0.0.1:{self.stats_port}
 
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def descriptors_settle(self, most, seconds=5):
+        """Whether no more than `most` are open soon: what is closing may linger for 2 s."""
+        end = time.monotonic() + seconds
+        while self.descriptors() > most and time.monotonic() < end:
+            time.sleep(0.1)
+        return self.descriptors() <= most
 
     def resident_kib(self):
         with open(f"/proc/{self.process.pid}/status") as f:

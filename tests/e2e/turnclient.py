@@ -13,10 +13,30 @@ import time
 from aioice import stun
 
 UDP_TRANSPORT = 17 << 24
+TCP_TRANSPORT = 6 << 24
 
-# RFC 8656 is younger than this aioice.
-stun.ATTRIBUTES_BY_NAME["ADDITIONAL-ADDRESS-FAMILY"] = (
-    0x8000, "ADDITIONAL-ADDRESS-FAMILY", stun.pack_unsigned, stun.unpack_unsigned)
+# What this aioice lacks: RFC 6062, and what is new in RFC 8656.
+CONNECT, CONNECTION_BIND = 0x00A, 0x00B
+
+
+def teach(number, name, pack, unpack):
+    stun.ATTRIBUTES_BY_NAME[name] = stun.ATTRIBUTES_BY_TYPE[number] = (number, name, pack, unpack)
+
+
+teach(0x0013, "DATA", stun.pack_bytes, stun.unpack_bytes)
+teach(0x002A, "CONNECTION-ID", stun.pack_unsigned, stun.unpack_unsigned)
+teach(0x8000, "ADDITIONAL-ADDRESS-FAMILY", stun.pack_unsigned, stun.unpack_unsigned)
+teach(0x8004, "ICMP", stun.pack_bytes, stun.unpack_bytes)
+
+
+class Method(int):
+    """Stands in for stun.Method, which would refuse the methods of RFC 6062."""
+
+
+stun.Method = lambda number: Method(number)
+for _name, _number in (("BINDING", 1), ("ALLOCATE", 3), ("REFRESH", 4), ("SEND", 6), ("DATA", 7),
+                       ("CREATE_PERMISSION", 8), ("CHANNEL_BIND", 9)):
+    setattr(stun.Method, _name, Method(_number))
 
 
 class TurnError(Exception):
@@ -74,10 +94,11 @@ class Client:
             return (number, data[4 : 4 + length])
         message = stun.parse_message(data, integrity_key=None)
         if message.message_class == stun.Class.INDICATION:
-            return (message.attributes["XOR-PEER-ADDRESS"], message.attributes.get("DATA"))
+            attributes = message.attributes
+            return (attributes["XOR-PEER-ADDRESS"], attributes.get("DATA") or attributes.get("ICMP"))
         return message
 
-    def request(self, method, attributes):
+    def request(self, method, attributes, trailing=b""):
         for _ in range(3):
             message = stun.Message(method, stun.Class.REQUEST)
             message.attributes.update(attributes)
@@ -87,7 +108,7 @@ class Client:
                 message.attributes["NONCE"] = self.nonce
                 key = stun_key(self.user, self.realm, self.password)
                 message.add_message_integrity(key)
-            self.sock.send(bytes(message))
+            self.sock.send(bytes(message) + trailing)
             answer = self._answer(message.transaction_id)
             if answer.message_class == stun.Class.RESPONSE:
                 return answer
@@ -113,7 +134,7 @@ class Client:
 
     def allocate(self, **more):
         """With `dual`, the relayed address is the second one: IPv6."""
-        attributes = {"REQUESTED-TRANSPORT": UDP_TRANSPORT}
+        attributes = {"REQUESTED-TRANSPORT": more.get("transport", UDP_TRANSPORT)}
         if more.get("dual"):
             attributes["ADDITIONAL-ADDRESS-FAMILY"] = 2 << 24
         answer = self.request(stun.Method.ALLOCATE, attributes)
@@ -132,6 +153,24 @@ class Client:
             stun.Method.CHANNEL_BIND, {"CHANNEL-NUMBER": number, "XOR-PEER-ADDRESS": peer}
         )
 
+    def connect(self, peer):
+        """RFC 6062: the CONNECTION-ID of a new connection to the peer."""
+        return self.request(CONNECT, {"XOR-PEER-ADDRESS": peer}).attributes["CONNECTION-ID"]
+
+    def connection_bind(self, server, number, trailing=b""):
+        """RFC 6062: a data connection's socket; `trailing` is sent right behind the request."""
+        data = Client(server, self.user, self.password, transport="tcp")
+        data.realm, data.nonce = self.realm, self.nonce
+        data.request(CONNECTION_BIND, {"CONNECTION-ID": number}, trailing)
+        data.sock.settimeout(20)
+        # What came behind the answer is the peer's already.
+        return Received(data.sock, data.buffer)
+
+    def receive_icmp(self):
+        """The next report: (peer, (type, code))."""
+        source, value = self.receive()
+        return source, (value[2], value[3])
+
     def send(self, number, payload):
         padding = b"\0" * (-len(payload) % 4 if self.stream else 0)
         self.sock.send(struct.pack("!HH", number, len(payload)) + payload + padding)
@@ -146,6 +185,22 @@ class Client:
         finally:
             self.sock.settimeout(2)
         return message if isinstance(message, tuple) else self.receive(timeout)
+
+
+class Received:
+    """A socket whose first bytes were received already."""
+
+    def __init__(self, sock, first):
+        self.sock, self.first = sock, first
+
+    def recv(self, n):
+        if self.first:
+            first, self.first = self.first, b""
+            return first
+        return self.sock.recv(n)
+
+    def __getattr__(self, name):
+        return getattr(self.sock, name)
 
 
 def stun_key(user, realm, password):
