@@ -124,5 +124,5 @@ int direct_tcp_init(struct assoc *a);
 void direct_tcp_free(struct assoc *a);
 /* A listening socket from which connections can also be made. Return: descriptor or -errno. */
 int direct_tcp_listen(const struct addr *addr);
-void direct_tcp_on_event(evutil_socket_t fd, short what, void *arg);
+void direct_tcp_on_event(evutil_socket_t listener, short what, void *arg);
 enum exit_result direct_tcp_connect(struct assoc *a, const struct addr *peer, uint32_t connect_id);

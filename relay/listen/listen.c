@@ -56,8 +56,12 @@ int listen_set_new(const struct listen_env *env, struct conf_listen *listen, siz
     set->env = *env;
     set->udp = calloc(n + 1, sizeof(struct udp_listener *));
     set->tcp = calloc(n + 1, sizeof(struct tcp_listener *));
-    if (!set->udp || !set->tcp)
-        goto out;
+    if (!set->udp || !set->tcp) {
+        free(set->udp);
+        free(set->tcp);
+        free(set);
+        return r;
+    }
     for (size_t i = 0; i < n; i++) {
         *ret_failed = i;
         r = listen_set_add(set, &listen[i]);
