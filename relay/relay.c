@@ -1,15 +1,14 @@
 #include "relay/relay.h"
 
-#include <errno.h>
 #include <openssl/rand.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/net/batch.h"
 #include "relay/guard/special.h"
+#include "relay/listeners.h"
 #include "relay/settings.h"
 #include "relay/stats/http.h"
 #include "relay/worker.h"
@@ -167,16 +166,6 @@ static bool relay_init_shared(struct relay *r, const struct conf *conf)
     return RAND_bytes(r->shared.cookie_secret, sizeof(r->shared.cookie_secret)) == 1;
 }
 
-static const char *relay_protocols(unsigned int protocols)
-{
-    static const char *const names[] = {
-        [LISTEN_UDP] = "udp", [LISTEN_DTLS] = "dtls", [LISTEN_UDP | LISTEN_DTLS] = "udp+dtls",
-        [LISTEN_TCP] = "tcp", [LISTEN_TLS] = "tls",   [LISTEN_TCP | LISTEN_TLS] = "tcp+tls",
-    };
-
-    return names[protocols];
-}
-
 /* Return: 0 or the exit status. */
 static int relay_init_workers(struct relay *r)
 {
@@ -191,13 +180,12 @@ static int relay_init_workers(struct relay *r)
                            &r->shared.workers[i], &failed);
 
         if (e < 0) {
-            log_error("cannot listen on %s://%s: %s", relay_protocols(r->listen[failed].protocols),
-                      addr_format(&r->listen[failed].addr, text, sizeof(text)), strerror(-e));
+            listeners_log_failure(&r->listen[failed], e);
             return 1;
         }
     }
     for (size_t i = 0; i < r->n_listen; i++)
-        log_info("listening on %s://%s", relay_protocols(r->listen[i].protocols),
+        log_info("listening on %s://%s", listeners_scheme(r->listen[i].protocols),
                  addr_format(&r->listen[i].addr, text, sizeof(text)));
     for (unsigned int i = 0; i < n; i++) {
         if (worker_start(r->shared.workers[i]) < 0) {
@@ -219,43 +207,6 @@ static int relay_init_stats(struct relay *r, struct event_base *base)
     return stats_http_new(base, &conf->stats_listen, conf->stats_token, &source, &r->http) < 0;
 }
 
-static void relay_drop_listener(struct conf *conf, size_t i)
-{
-    conf->n_listen--;
-    memmove(&conf->listen[i], &conf->listen[i + 1], (conf->n_listen - i) * sizeof(conf->listen[0]));
-}
-
-/* Return: whether the listener can be had; a port of 0 is filled in. */
-static int relay_probe_listener(struct conf_listen *l)
-{
-    bool datagrams = l->protocols & (LISTEN_UDP | LISTEN_DTLS);
-    int fd = sock_bind(&l->addr, datagrams ? SOCK_DGRAM : SOCK_STREAM, SOCK_REUSEPORT);
-    int r = fd < 0 ? fd : sock_local_addr(fd, &l->addr);
-
-    if (fd >= 0)
-        close(fd);
-    return r;
-}
-
-/* Before anything is made from the configuration, since the access rules and every worker have to
- * know the listeners: ports of 0 become free ones, and [::] is dropped on a machine without IPv6,
- * where the default configuration must work too. */
-static void relay_settle_listeners(struct conf *conf)
-{
-    for (size_t i = 0; i < conf->n_listen; i++) {
-        struct conf_listen *l = &conf->listen[i];
-        int r;
-
-        if (l->addr.port != 0 && !(l->addr.family == ADDR_IPV6 && addr_is_any(&l->addr)))
-            continue;
-        r = relay_probe_listener(l);
-        if (l->addr.family == ADDR_IPV6 && (r == -EAFNOSUPPORT || r == -EADDRNOTAVAIL)) {
-            log_warn("this machine has no IPv6: not listening on [::]:%u", l->addr.port);
-            relay_drop_listener(conf, i--);
-        }
-    }
-}
-
 int relay_start(struct conf *conf, struct event_base *base, struct relay **ret)
 {
     struct relay *r = calloc(1, sizeof(*r));
@@ -266,18 +217,26 @@ int relay_start(struct conf *conf, struct event_base *base, struct relay **ret)
         return status;
     }
     log_init(conf->log_level, conf->log_addresses);
-    relay_settle_listeners(conf);
-    if (RAND_bytes(r->nonce_secret, sizeof(r->nonce_secret)) == 1)
-        r->settings = settings_new(conf, r->nonce_secret);
-    if (!r->settings) {
-        status = 2; /* a certificate that cannot be loaded: configuration */
+    status = listeners_settle(conf);
+    if (status != 0) {
+        conf_free(conf);
         goto out;
     }
+    if (RAND_bytes(r->nonce_secret, sizeof(r->nonce_secret)) != 1) {
+        log_error("the system has no random numbers");
+        conf_free(conf);
+        status = 1;
+        goto out;
+    }
+    status = 2; /* what fails here is the configuration's: its certificate, its addresses */
+    r->settings = settings_new(conf, r->nonce_secret);
+    if (!r->settings)
+        goto out;
     if (!relay_announce(r->settings)) {
         log_error("no address is known that peers could see: set public-address or relay-address");
-        status = 2;
         goto out;
     }
+    status = 1;
     if (!relay_init_shared(r, conf)) {
         log_error("out of memory");
         goto out;
@@ -296,15 +255,9 @@ out:
 
 /* ---- while running ---- */
 
-static bool relay_listen_differs(const struct conf *a, const struct conf *b)
+static bool relay_text_equal(const char *a, const char *b)
 {
-    if (a->n_listen != b->n_listen)
-        return true;
-    for (size_t i = 0; i < a->n_listen; i++)
-        if (!addr_equal(&a->listen[i].addr, &b->listen[i].addr) ||
-            a->listen[i].protocols != b->listen[i].protocols)
-            return true;
-    return false;
+    return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
 int relay_reload(struct relay *r, struct conf *conf)
@@ -312,20 +265,19 @@ int relay_reload(struct relay *r, struct conf *conf)
     const struct conf *old = r->settings->conf;
     struct settings *fresh;
 
-    if (relay_listen_differs(old, conf))
-        log_warn("listen has changed: that takes effect at the next start");
     if (old->workers != conf->workers || old->port_min != conf->port_min ||
         old->port_max != conf->port_max)
         log_warn("workers or ports have changed: that takes effect at the next start");
+    if (!addr_equal(&old->stats_listen, &conf->stats_listen) ||
+        !relay_text_equal(old->stats_token, conf->stats_token))
+        log_warn("[stats] has changed: that takes effect at the next start");
+    if (listeners_keep(conf, r->listen, r->n_listen) < 0) {
+        conf_free(conf);
+        return -1;
+    }
     fresh = settings_new(conf, r->nonce_secret);
     if (!fresh)
         return -1;
-    /* Running TLS listeners need a certificate, whatever the new list of listeners says. */
-    if (r->settings->tls && !fresh->tls) {
-        log_error("the new configuration has no TLS listener while one is running");
-        settings_unref(fresh);
-        return -1;
-    }
     log_init(conf->log_level, conf->log_addresses);
     for (unsigned int i = 0; i < r->shared.n_workers; i++)
         worker_reload(r->shared.workers[i], fresh);

@@ -157,6 +157,28 @@ def start_fails(folder, name, text, status, pattern):
           f"status {p.returncode}: {error}")
 
 
+def test_second_start(folder):
+    relay = Relay(folder)
+    p = subprocess.run([BINARY, "relay", "-c", relay.conf], stderr=subprocess.PIPE, timeout=20)
+    check("a second relay does not share the first one's port (1)",
+          p.returncode == 1 and b"cannot listen on" in p.stderr, p.stderr)
+    with open(relay.conf) as f:
+        text = f.read()
+    relay.write(text=text.replace(f"udp://127.0.0.1:{relay.port}", "udp://127.0.0.1:1"))
+    relay.signal(signal.SIGHUP)
+    check("a changed list of listeners waits for the next start",
+          relay.wait_for("configuration reloaded") and "listen has changed" in relay.text())
+    a = Client(relay.server)
+    a.allocate()
+    try:
+        a.bind(0x4000, relay.server)
+        refused = None
+    except TurnError as e:
+        refused = e.code
+    check("and the running listeners stay closed to peers (403)", refused == 403, refused)
+    relay.end("second start")
+
+
 def test_bad_starts(folder):
     users = "[users]\nalice = secret\n[stats]\nlisten = 127.0.0.1:0\n"
     taken = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -184,4 +206,4 @@ def test_bad_starts(folder):
 
 if __name__ == "__main__":
     sys.exit(run((test_start, test_dual, test_reload, test_drain, test_alternate, test_end,
-                  test_bad_starts)))
+                  test_second_start, test_bad_starts)))

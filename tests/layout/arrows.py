@@ -22,6 +22,7 @@ MAY_INCLUDE = {
     "relay/client.h": ["common/net/addr.h"],
     "relay/exit.h": ["common/net/addr.h"],
     "relay/usage": ["common/base/log.h", "conf/suggest.h"],
+    "relay/listeners": COMMON + ["conf/conf.h"],
     "relay/guard/": ["common/base/", "common/net/addr.h", "conf/conf.h"],
     "relay/stats/": ["common/base/", "common/net/addr.h"],
     "relay/turn/": COMMON + ["conf/", "relay/client.h", "relay/exit.h", "relay/guard/",
