@@ -126,9 +126,18 @@ def test_drain(folder):
 
 def test_alternate(folder):
     relay = Relay(folder, extra="alternate-server = 192.0.2.9:3478\n")
+    running = Client(relay.server)
+    running.allocate()
     relay.signal(signal.SIGUSR1)
-    # Nothing is left to wait for: it may end before it is asked.
     relay.wait_for("draining")
+    time.sleep(0.2)
+    try:
+        Client(relay.server).allocate()
+        refused = None
+    except TurnError as e:
+        refused = e.code
+    check("a draining relay with an alternate server redirects (300)", refused == 300, refused)
+    running.refresh(0)
     relay.end("alternate")
 
 
