@@ -58,7 +58,7 @@ void request_fail_unknown(struct request *req, const uint16_t *types, size_t n);
 /* A success answer without attributes. */
 void request_succeed(struct request *req);
 
-/* Builds an unauthenticated answer (Binding, challenges): whether the rate limit lets it out. */
+/* Whether the rate limit lets an answer out to a sender that has not authenticated. */
 bool request_may_answer_stranger(struct request *req);
 
 /* The allocation of the request's client if it is LIVE and the sender's own; else answers 437 or
