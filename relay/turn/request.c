@@ -42,35 +42,21 @@ static const struct method *method_find(uint16_t number)
 
 static void count_error(struct counters *c, unsigned int code)
 {
-    switch (code) {
-    case 400:
-        counter_add(&c->err_400, 1);
-        break;
-    case 401:
-        counter_add(&c->err_401, 1);
-        break;
-    case 403:
-        counter_add(&c->err_403, 1);
-        break;
-    case 437:
-        counter_add(&c->err_437, 1);
-        break;
-    case 438:
-        counter_add(&c->err_438, 1);
-        break;
-    case 441:
-        counter_add(&c->err_441, 1);
-        break;
-    case 486:
-        counter_add(&c->err_486, 1);
-        break;
-    case 508:
-        counter_add(&c->err_508, 1);
-        break;
-    default:
-        counter_add(&c->err_other, 1);
-        break;
+    const struct {
+        unsigned int code;
+        _Atomic uint64_t *counter;
+    } rows[] = {
+        {400, &c->err_400}, {401, &c->err_401}, {403, &c->err_403}, {437, &c->err_437},
+        {438, &c->err_438}, {441, &c->err_441}, {486, &c->err_486}, {508, &c->err_508},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        if (rows[i].code == code) {
+            counter_add(rows[i].counter, 1);
+            return;
+        }
     }
+    counter_add(&c->err_other, 1);
 }
 
 /* ---- answers ---- */

@@ -58,6 +58,22 @@ def test_dual(folder):
     relay.end("dual")
 
 
+def test_one_port(folder):
+    relay = Relay(folder, listen="udp://127.0.0.1:{port}, dtls://127.0.0.1:{port}, "
+                                 "tcp://127.0.0.1:{port}, tls://127.0.0.1:{port}")
+    relay.tls_port = relay.port
+    for transport in ("udp", "tcp", "tls"):
+        a, b = pair(relay.server, transport=transport)
+        check(f"on a port for all four transports, {transport} works",
+              exchange(a, b, 20) == 0)
+    openssl = subprocess.run(
+        ["openssl", "s_client", "-dtls1_2", "-connect", f"127.0.0.1:{relay.port}", "-alpn",
+         "stun.turn"], input=b"", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=10)
+    check("and DTLS shakes hands and agrees on stun.turn",
+          b"ALPN protocol: stun.turn" in openssl.stdout, openssl.stdout.decode(errors="replace"))
+    relay.end("one port")
+
+
 def test_reload(folder):
     relay = Relay(folder)
     old_certificate = Client(("127.0.0.1", relay.tls_port), transport="tls").certificate()
@@ -214,5 +230,5 @@ def test_bad_starts(folder):
 
 
 if __name__ == "__main__":
-    sys.exit(run((test_start, test_dual, test_reload, test_drain, test_alternate, test_end,
+    sys.exit(run((test_start, test_dual, test_one_port, test_reload, test_drain, test_alternate, test_end,
                   test_second_start, test_bad_starts)))

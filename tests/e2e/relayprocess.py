@@ -39,9 +39,9 @@ def free_port():
 
 
 class Relay:
-    def __init__(self, folder, workers=2, extra="", users=USERS, more=""):
+    def __init__(self, folder, workers=2, extra="", users=USERS, more="", listen=None):
         """`extra` are lines of [relay], `more` whole sections."""
-        self.folder, self.more = folder, more
+        self.folder, self.more, self.listen = folder, more, listen
         self.port, self.tls_port, self.stats_port = free_port(), free_port(), free_port()
         self.conf = os.path.join(folder, f"relay-{self.port}.conf")
         self.workers = workers
@@ -55,7 +55,7 @@ class Relay:
             f.write(
                 text
                 or f"""[relay]
-listen = udp://127.0.0.1:{self.port}, udp://[::1]:{self.port}, tcp://127.0.0.1:{self.port}, tls://127.0.0.1:{self.tls_port}, dtls://127.0.0.1:{self.tls_port}
+listen = {self.listeners()}
 certificate = {self.folder}/cert.pem
 private-key = {self.folder}/key.pem
 workers = {self.workers}
@@ -67,6 +67,13 @@ listen = 127.0.0.1:{self.stats_port}
 {self.more}
 """
             )
+
+    def listeners(self):
+        if self.listen:
+            return self.listen.format(port=self.port)
+        return (f"udp://127.0.0.1:{self.port}, udp://[::1]:{self.port}, "
+                f"tcp://127.0.0.1:{self.port}, "
+                f"tls://127.0.0.1:{self.tls_port}, dtls://127.0.0.1:{self.tls_port}")
 
     @property
     def server(self):
