@@ -25,6 +25,8 @@ struct relay {
 
 /* ---- what peers will see ---- */
 
+static const enum addr_family families[] = {ADDR_IPV4, ADDR_IPV6};
+
 /* 198.51.100.1 and 2001:db8::1 are nobody's: only the routing table is asked. */
 static struct addr relay_default_address(enum addr_family family)
 {
@@ -55,7 +57,6 @@ static struct addr relay_seen_address(const struct conf *conf, enum addr_family 
 /* Return: false when peers would be told an address that cannot be one. */
 static bool relay_announce(const struct settings *s)
 {
-    static const enum addr_family families[] = {ADDR_IPV4, ADDR_IPV6};
     char text[ADDR_STRLEN];
     unsigned int n = 0;
 
@@ -122,15 +123,12 @@ static void relay_describe(void *arg, json_t *root)
     const struct conf *conf = r->settings->conf;
     json_t *users = json_array(), *seen = json_array();
 
-    if (conf->log_addresses) {
-        struct addr v4 = relay_seen_address(conf, ADDR_IPV4);
-        struct addr v6 = relay_seen_address(conf, ADDR_IPV6);
+    for (size_t i = 0; i < 2; i++) {
+        struct addr a = relay_seen_address(conf, families[i]);
         char text[ADDR_STRLEN];
 
-        if (v4.family != ADDR_NONE)
-            json_array_append_new(seen, json_string(addr_format_ip(&v4, text, sizeof(text))));
-        if (v6.family != ADDR_NONE)
-            json_array_append_new(seen, json_string(addr_format_ip(&v6, text, sizeof(text))));
+        if (a.family != ADDR_NONE)
+            json_array_append_new(seen, json_string(addr_format_ip(&a, text, sizeof(text))));
     }
     quota_each(r->shared.quota, relay_describe_user, users);
     json_object_set_new(root, "role", json_string("relay"));

@@ -33,6 +33,7 @@ def test_start(folder):
     check("stats count every packet both ways", stats["counters"]["up_packets"] == 100
           and stats["counters"]["down_packets"] == 100, stats["counters"])
     check("stats list the user", stats["users"] == [{"name": "alice", "allocations": 2}], stats)
+    check("stats say what peers see", "127.0.0.1" in stats["peers_see"], stats)
     metrics = relay.get("/metrics")[1]
     check("metrics carry no user", "callveil_allocations 2" in metrics and "alice" not in metrics,
           metrics)
