@@ -64,7 +64,13 @@ static bool is_grid(const struct conf *conf, const struct conf_listen *a,
 static void check_behavior_discovery(const struct conf *conf, const struct conf_lines *lines,
                                      struct report *report)
 {
-    if (!conf->behavior_discovery || lines->bad[OPT_listen])
+    if (!conf->behavior_discovery)
+        return;
+    if (conf->hide_client_address)
+        report_error(report, lines->line[OPT_behavior_discovery],
+                     "behavior-discovery: tells clients their own address, so it needs "
+                     "hide-client-address = no");
+    if (lines->bad[OPT_listen])
         return;
     for (size_t i = 0; i < conf->n_listen; i++)
         for (size_t j = 0; j < conf->n_listen; j++)

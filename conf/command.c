@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -131,9 +132,12 @@ static int explain_unknown(const char *key)
 /* `key` is an option's name, section.name, or a section. */
 static int command_explain(const char *key)
 {
-    const char *dot = strchr(key, '.'), *name = dot ? dot + 1 : key;
+    const char *dot, *name;
     int n_found = 0;
 
+    assert(key); /* getopt_long() lets no --explain pass without one */
+    dot = strchr(key, '.');
+    name = dot ? dot + 1 : key;
     for (int i = 0; i < N_OPTIONS; i++) {
         const char *section = sections[options[i].section].name;
 

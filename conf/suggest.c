@@ -7,7 +7,7 @@
 
 static char fold(char c)
 {
-    return c == '_' ? '-' : (char)tolower((unsigned char)c);
+    return (char)(c == '_' ? '-' : tolower((unsigned char)c));
 }
 
 static unsigned int min3(unsigned int a, unsigned int b, unsigned int c)

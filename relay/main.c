@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "conf/conf.h"
-#include "relay/demo.h"
+#include "relay/demo/demo.h"
 #include "relay/relay.h"
 #include "relay/turn/rest.h"
 #include "relay/usage.h"

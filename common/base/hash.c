@@ -11,7 +11,7 @@ static pthread_once_t hash_once = PTHREAD_ONCE_INIT;
 
 static void hash_draw_seed(void)
 {
-    /* Without randomness there is no safe way to go on, and this runs at start. */
+    /* Without randomness there is no safe way to go on; this runs at start, by the first table. */
     if (RAND_bytes((unsigned char *)&hash_seed, sizeof(hash_seed)) != 1)
         abort();
 }
@@ -20,7 +20,6 @@ int hash_init(struct hash_table *table, size_t n_buckets)
 {
     size_t n = 16;
 
-    pthread_once(&hash_once, hash_draw_seed);
     while (n < n_buckets)
         n *= 2;
     table->buckets = calloc(n, sizeof(*table->buckets));
@@ -39,6 +38,7 @@ void hash_deinit(struct hash_table *table)
 
 uint64_t hash_bytes(const void *data, size_t len)
 {
+    pthread_once(&hash_once, hash_draw_seed);
     return XXH3_64bits_withSeed(data, len, hash_seed);
 }
 

@@ -119,13 +119,9 @@ bool log_limit_allows(struct log_limit *limit)
     return false;
 }
 
-const char *log_addr(const struct addr *addr, char *buf)
+bool log_shows_addresses(void)
 {
-    if (atomic_load_explicit(&log_show_addresses, memory_order_relaxed))
-        addr_format(addr, buf, LOG_ADDR_LEN);
-    else
-        snprintf(buf, LOG_ADDR_LEN, "(address hidden)");
-    return buf;
+    return atomic_load_explicit(&log_show_addresses, memory_order_relaxed);
 }
 
 const char *log_text(const void *text, size_t len, char *buf)

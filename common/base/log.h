@@ -11,9 +11,8 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
-
-#include "common/net/addr.h"
 
 enum log_level {
     LOG_LEVEL_ERROR,
@@ -59,11 +58,10 @@ bool log_limit_allows(struct log_limit *limit);
             log_line(level, __VA_ARGS__);                                                          \
     } while (0)
 
-#define LOG_ADDR_LEN 64
 #define LOG_TEXT_LEN 128
 
-/* "192.0.2.1:80", or "(address hidden)" unless log-addresses. Return: `buf`, of LOG_ADDR_LEN. */
-const char *log_addr(const struct addr *addr, char *buf);
+/* Whether lines may hold addresses (log-addresses); addr_logged() asks. */
+bool log_shows_addresses(void);
 
 /* Untrusted bytes made printable (\xNN), cut to fit. Return: `buf`, of LOG_TEXT_LEN. */
 const char *log_text(const void *text, size_t len, char *buf);

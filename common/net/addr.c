@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/base/hash.h"
+#include "common/base/log.h"
 
 static const uint8_t addr_mapped_prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
@@ -129,6 +130,15 @@ char *addr_format(const struct addr *addr, char *buf, size_t cap)
     else
         snprintf(buf, cap, addr->family == ADDR_IPV6 ? "[%s]:%u" : "%s:%u",
                  addr_format_ip(addr, ip, sizeof(ip)), addr->port);
+    return buf;
+}
+
+const char *addr_logged(const struct addr *addr, char *buf)
+{
+    if (log_shows_addresses())
+        addr_format(addr, buf, ADDR_STRLEN);
+    else
+        snprintf(buf, ADDR_STRLEN, "(address hidden)");
     return buf;
 }
 

@@ -50,6 +50,10 @@ bool addr_parse(const char *text, struct addr *ret);
 char *addr_format(const struct addr *addr, char *buf, size_t cap);
 char *addr_format_ip(const struct addr *addr, char *buf, size_t cap);
 
+/* For a log line: addr_format(), or "(address hidden)" unless log-addresses. `buf` of ADDR_STRLEN.
+ * Return: `buf`. */
+const char *addr_logged(const struct addr *addr, char *buf);
+
 bool addr_equal(const struct addr *a, const struct addr *b);
 bool addr_ip_equal(const struct addr *a, const struct addr *b);
 uint64_t addr_hash(const struct addr *addr);

@@ -198,6 +198,17 @@ void direct_exit_free(struct exit *e)
     free(x);
 }
 
+static struct addr direct_first_listener(const struct conf *conf, enum addr_family family)
+{
+    for (size_t i = 0; i < conf->n_listen; i++) {
+        const struct addr *a = &conf->listen[i].addr;
+
+        if (a->family == family && !addr_is_any(a))
+            return *a;
+    }
+    return (struct addr){0};
+}
+
 void direct_exit_set_conf(struct exit *e, const struct conf *conf, const struct acl *acl)
 {
     struct direct_exit *x = (struct direct_exit *)(void *)e;
@@ -205,6 +216,8 @@ void direct_exit_set_conf(struct exit *e, const struct conf *conf, const struct 
     x->acl = acl;
     x->relay_v4 = conf->relay_v4;
     x->relay_v6 = conf->relay_v6;
+    x->listen_v4 = direct_first_listener(conf, ADDR_IPV4);
+    x->listen_v6 = direct_first_listener(conf, ADDR_IPV6);
     x->public_v4 = conf->public_v4;
     x->public_v6 = conf->public_v6;
     x->range = (struct port_range){conf->port_min, conf->port_max};

@@ -35,17 +35,23 @@ static bool direct_route_source(enum addr_family family, struct addr *ret)
            !addr_is_loopback(ret);
 }
 
-/* The configured relay-address, else the address the client reached, else (it came by the other
- * family) the one this machine uses towards the Internet. */
+/* The configured relay-address, else the address the client reached. A client that came by the
+ * other family gets the address we serve this one on, if that is a specific one of the same reach
+ * (a client from outside has no use for ::1), else the one this machine uses towards the Internet.
+ */
 static bool direct_local_addr(const struct direct_exit *x, enum addr_family family,
                               const struct addr *reached, struct addr *ret)
 {
     const struct addr *configured = family == ADDR_IPV6 ? &x->relay_v6 : &x->relay_v4;
+    const struct addr *served = family == ADDR_IPV6 ? &x->listen_v6 : &x->listen_v4;
 
     if (direct_is_specific(configured, family))
         *ret = *configured;
     else if (direct_is_specific(reached, family))
         *ret = *reached;
+    else if (direct_is_specific(served, family) &&
+             addr_is_loopback(served) == addr_is_loopback(reached))
+        *ret = *served;
     else
         return direct_route_source(family, ret);
     return true;

@@ -15,6 +15,7 @@ struct direct_exit {
     struct direct_params params;
     const struct acl *acl;
     struct addr relay_v4, relay_v6;   /* ADDR_NONE: the address the client reached */
+    struct addr listen_v4, listen_v6; /* the first listener bound to one address; or ADDR_NONE */
     struct addr public_v4, public_v6; /* ADDR_NONE: peers see the bound address */
     struct port_range range;
     struct port_rng rng;
@@ -27,13 +28,13 @@ struct direct_exit {
 /* One family's socket of an association. */
 struct leg {
     struct assoc *assoc;
-    int fd;             /* -1: this family is not open */
-    bool df;            /* the socket sets DF now */
-    bool df_was_asked;  /* ever: only then are local "too big" errors the session's business */
-    uint8_t n_turns;    /* read events, modulo DIRECT_ERRORS_EVERY */
-    struct addr bound;  /* where the socket is */
-    struct addr shown;  /* the public address, if it is another one; else ADDR_NONE */
-    struct addr judged; /* the peer address looked at last: whether it is one of ours */
+    int fd;              /* -1: this family is not open */
+    bool df;             /* the socket sets DF now */
+    uint8_t n_turns;     /* read events, modulo DIRECT_ERRORS_EVERY */
+    struct addr bound;   /* where the socket is */
+    struct addr shown;   /* the public address, if it is another one; else ADDR_NONE */
+    struct addr df_peer; /* destination of the last datagram with DF; ADDR_NONE before */
+    struct addr judged;  /* the peer address looked at last: whether it is one of ours */
     bool judged_own;
     unsigned int judged_generation;
     struct event event;
@@ -123,5 +124,5 @@ int direct_tcp_init(struct assoc *a);
 void direct_tcp_free(struct assoc *a);
 /* A listening socket from which connections can also be made. Return: descriptor or -errno. */
 int direct_tcp_listen(const struct addr *addr);
-void direct_tcp_on_event(evutil_socket_t fd, short what, void *arg);
+void direct_tcp_on_event(evutil_socket_t listener, short what, void *arg);
 enum exit_result direct_tcp_connect(struct assoc *a, const struct addr *peer, uint32_t connect_id);

@@ -183,8 +183,7 @@ static enum exit_result direct_connect_refusal(struct assoc *a, const struct leg
     /* TCP lets a socket connect to itself; a session would talk to its own echo. */
     if (acl_check(a->exit->acl, peer, true) != ACL_ALLOW || addr_equal(&to, &leg->bound))
         return EXIT_E_FORBIDDEN;
-    list_for_each_safe(it, tmp, &a->tcp->connects)
-    {
+    list_for_each_safe (it, tmp, &a->tcp->connects) {
         if (addr_equal(&list_entry(it, struct direct_connect, link)->peer, peer))
             return EXIT_E_DUPLICATE;
     }
@@ -281,7 +280,7 @@ void direct_tcp_free(struct assoc *a)
 
     if (!a->tcp)
         return;
-    list_for_each_safe(it, tmp, &a->tcp->connects)
+    list_for_each_safe (it, tmp, &a->tcp->connects)
         direct_connect_free(list_entry(it, struct direct_connect, link));
     event_del(&a->tcp->resume);
     free(a->tcp);

@@ -93,27 +93,40 @@ void direct_udp_send(struct assoc *a, const struct addr *peer, const uint8_t *da
         tx_flush(tx);
         direct_set_df(leg->fd, leg->bound.family, dont_fragment);
         leg->df = dont_fragment;
-        leg->df_was_asked = true;
     }
     to = direct_to_wire(leg, peer);
+    if (dont_fragment)
+        leg->df_peer = to;
     tx_push(tx, leg->fd, &to, NULL, NULL, 0, data, len);
 }
 
 /* ---- errors ---- */
 
-/* The report about one datagram of ours. Return: false for those that are nobody's business. */
+/* The kernel knew the path's MTU and refused a datagram with DF itself: as good as the router's
+ * word. Its IPv4 half forgets the port of an unconnected socket's destination. */
+static bool direct_read_too_big(const struct leg *leg, const struct sock_extended_err *ee,
+                                struct assoc_icmp *ret)
+{
+    bool v6 = leg->bound.family == ADDR_IPV6;
+
+    if (ee->ee_errno != EMSGSIZE || !addr_ip_equal(&ret->peer, &leg->df_peer))
+        return false;
+    ret->peer = leg->df_peer;
+    ret->type = v6 ? ICMPV6_PKT_TOOBIG : ICMP_DEST_UNREACH;
+    ret->code = v6 ? 0 : ICMP_FRAG_NEEDED;
+    ret->data = ee->ee_info;
+    return true;
+}
+
+/* The report about one datagram of ours, to ret->peer. Return: false for those that are nobody's
+ * business. */
 static bool direct_read_error(const struct leg *leg, const struct sock_extended_err *ee,
                               struct assoc_icmp *ret)
 {
     bool v6 = leg->bound.family == ADDR_IPV6;
 
-    if (ee->ee_origin == SO_EE_ORIGIN_LOCAL && ee->ee_errno == EMSGSIZE && leg->df_was_asked) {
-        /* The kernel knows the path's MTU already and refused DF itself. */
-        ret->type = v6 ? ICMPV6_PKT_TOOBIG : ICMP_DEST_UNREACH;
-        ret->code = v6 ? 0 : ICMP_FRAG_NEEDED;
-        ret->data = ee->ee_info;
-        return true;
-    }
+    if (ee->ee_origin == SO_EE_ORIGIN_LOCAL)
+        return direct_read_too_big(leg, ee, ret);
     if (ee->ee_origin != (v6 ? SO_EE_ORIGIN_ICMP6 : SO_EE_ORIGIN_ICMP))
         return false;
     ret->type = ee->ee_type;

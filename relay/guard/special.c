@@ -139,10 +139,9 @@ size_t special_embedded(const struct addr *v6, unsigned int prefix_bits,
     if (v6->family != ADDR_IPV6)
         return 0;
     /* :: and ::1 share the IPv4-compatible prefix and embed nothing. */
-    if (special_has_prefix(v6, zero, sizeof(zero)) && !addr_is_any(v6) && !addr_is_loopback(v6))
-        ret_v4[n++] = special_v4(v6, 12, 13, 14, 15);
-    else if (special_has_prefix(v6, translated, sizeof(translated)) ||
-             special_has_prefix(v6, nat64, sizeof(nat64)))
+    if ((special_has_prefix(v6, zero, sizeof(zero)) && !addr_is_any(v6) && !addr_is_loopback(v6)) ||
+        special_has_prefix(v6, translated, sizeof(translated)) ||
+        special_has_prefix(v6, nat64, sizeof(nat64)))
         ret_v4[n++] = special_v4(v6, 12, 13, 14, 15);
     else if (special_has_prefix(v6, local_nat64, sizeof(local_nat64)))
         n += special_local_nat64(v6, prefix_bits, ret_v4);

@@ -9,6 +9,9 @@
  * not the listener's own are refused (DNS rebinding), as are methods other than GET
  * and HEAD, large headers and slow senders; with a token set, every path but
  * /healthz and /readyz asks for "Authorization: Bearer TOKEN" (constant-time). No CORS.
+ *
+ * The program must ignore SIGPIPE: libevent writes without MSG_NOSIGNAL, and a client
+ * that is cut off for its slowness would take the process with it.
  */
 #pragma once
 

@@ -52,8 +52,6 @@ struct alloc {
 /* Request handlers, called by request.c once the sender is known. */
 void alloc_on_allocate(struct request *req);
 void alloc_on_refresh(struct request *req);
-void alloc_on_create_permission(struct request *req);
-void alloc_on_channel_bind(struct request *req);
 
 /* Ends an allocation: association, connections, charge, memory. */
 void alloc_free(struct alloc *alloc);
@@ -63,6 +61,11 @@ bool alloc_expire(struct alloc *alloc, uint64_t now_ns);
 
 /* Whether one of its relayed addresses is of this family (443 otherwise). */
 bool alloc_has_family(const struct alloc *alloc, uint8_t family);
-/* Whether the peer may be given a permission, a channel or a connection: 0, 443 or 403. */
-unsigned int alloc_admits(struct alloc *alloc, const struct addr *peer);
 bool alloc_is_users(const struct alloc *alloc, const struct auth_who *who);
+
+/* ---- admission.c ---- */
+
+/* Whether the peer may be given a permission, a channel or a connection: 0, 443 or 403. */
+unsigned int admission_check(struct alloc *alloc, const struct addr *peer);
+void admission_on_create_permission(struct request *req);
+void admission_on_channel_bind(struct request *req);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/base/clock.h"
@@ -23,13 +24,14 @@ static inline void bucket_refill(struct bucket *b, uint64_t bytes_per_s, uint64_
         b->bytes += (int64_t)bytes_per_s;
         b->refilled_ns = now_ns;
     } else {
-        uint64_t earned = elapsed_ns * bytes_per_s / NS_PER_S;
+        /* In two parts: the product of a second and the highest rate is over 64 bits. */
+        uint64_t earned =
+            bytes_per_s / NS_PER_S * elapsed_ns + bytes_per_s % NS_PER_S * elapsed_ns / NS_PER_S;
 
-        /* Short steps earn less than a byte: the time is kept until it is worth one. */
-        if (earned == 0)
-            return;
         b->bytes += (int64_t)earned;
-        b->refilled_ns = now_ns;
+        /* Short steps earn a fraction of a byte: its time is kept until it is worth one. */
+        b->refilled_ns =
+            bytes_per_s < NS_PER_S ? b->refilled_ns + earned * NS_PER_S / bytes_per_s : now_ns;
     }
     if (b->bytes > (int64_t)bytes_per_s)
         b->bytes = (int64_t)bytes_per_s;

@@ -138,7 +138,8 @@ void forward_on_datagram(void *user, const struct addr *peer, const uint8_t *dat
 
 #define ICMP_INTERVAL_NS (100 * NS_PER_MS)
 
-/* RFC 8656, section 11.5: a Data indication with ICMP instead of DATA, to a permitted peer. */
+/* RFC 8656, section 11.5: a Data indication with ICMP instead of DATA, to a permitted peer. Type
+ * and code are a byte each, as in ICMP itself. */
 void forward_on_icmp(void *user, const struct assoc_icmp *icmp, uint64_t now_ns)
 {
     struct alloc *alloc = user;

@@ -14,6 +14,7 @@ struct turn {
     const struct auth *auth;
     struct replay *replay;
     struct list allocs;
+    struct list refused; /* data connections about to close, tcp.c */
     size_t n_allocs;
     uint64_t next_id;
     uint64_t now_ns; /* of the message being handled: for on_open(), which may come within it */
@@ -57,7 +58,7 @@ void request_fail_unknown(struct request *req, const uint16_t *types, size_t n);
 /* A success answer without attributes. */
 void request_succeed(struct request *req);
 
-/* Builds an unauthenticated answer (Binding, challenges): whether the rate limit lets it out. */
+/* Whether the rate limit lets an answer out to a sender that has not authenticated. */
 bool request_may_answer_stranger(struct request *req);
 
 /* The allocation of the request's client if it is LIVE and the sender's own; else answers 437 or
@@ -87,4 +88,6 @@ void tcp_on_connected(void *user, uint32_t connect_id, enum exit_result result,
                       struct stream *stream);
 void tcp_on_accepted(void *user, const struct addr *peer, struct stream *stream);
 void tcp_end(struct alloc *alloc);
+/* Ends the data connections that were refused and are about to close. */
+void tcp_deinit(struct turn *turn);
 void tcp_sweep(struct turn *turn, struct alloc *alloc, uint64_t now_ns);

@@ -26,8 +26,8 @@ static const struct method methods[] = {
     {STUN_BINDING, true, binding_on_request},
     {STUN_ALLOCATE, false, alloc_on_allocate},
     {STUN_REFRESH, false, alloc_on_refresh},
-    {STUN_CREATE_PERMISSION, false, alloc_on_create_permission},
-    {STUN_CHANNEL_BIND, false, alloc_on_channel_bind},
+    {STUN_CREATE_PERMISSION, false, admission_on_create_permission},
+    {STUN_CHANNEL_BIND, false, admission_on_channel_bind},
     {STUN_CONNECT, false, tcp_on_connect},
     {STUN_CONNECTION_BIND, false, tcp_on_connection_bind},
 };
@@ -42,35 +42,21 @@ static const struct method *method_find(uint16_t number)
 
 static void count_error(struct counters *c, unsigned int code)
 {
-    switch (code) {
-    case 400:
-        counter_add(&c->err_400, 1);
-        break;
-    case 401:
-        counter_add(&c->err_401, 1);
-        break;
-    case 403:
-        counter_add(&c->err_403, 1);
-        break;
-    case 437:
-        counter_add(&c->err_437, 1);
-        break;
-    case 438:
-        counter_add(&c->err_438, 1);
-        break;
-    case 441:
-        counter_add(&c->err_441, 1);
-        break;
-    case 486:
-        counter_add(&c->err_486, 1);
-        break;
-    case 508:
-        counter_add(&c->err_508, 1);
-        break;
-    default:
-        counter_add(&c->err_other, 1);
-        break;
+    const struct {
+        unsigned int code;
+        _Atomic uint64_t *counter;
+    } rows[] = {
+        {400, &c->err_400}, {401, &c->err_401}, {403, &c->err_403}, {437, &c->err_437},
+        {438, &c->err_438}, {441, &c->err_441}, {486, &c->err_486}, {508, &c->err_508},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        if (rows[i].code == code) {
+            counter_add(rows[i].counter, 1);
+            return;
+        }
     }
+    counter_add(&c->err_other, 1);
 }
 
 /* ---- answers ---- */

@@ -22,7 +22,7 @@
 #define REST_DEFAULT_FILE  "/etc/callveil/relay.conf"
 #define REST_DEFAULT_TTL_S 3600
 /* Nothing but a new secret takes a credential back, so none outlives a week. */
-#define REST_MAX_TTL_S (7 * 86400)
+#define REST_MAX_TTL_S (UINT64_C(7) * 86400)
 /* USERNAME is shorter than 509 bytes (RFC 8489, section 14.3), EXPIRY and ":" included. */
 #define REST_USER_MAX 508
 
@@ -99,9 +99,9 @@ static json_t *rest_list_uris(const struct conf *conf)
 
 static int rest_print(const struct conf *conf, const char *name, uint64_t ttl_s)
 {
+    uint64_t expiry_s = clock_real_s() + ttl_s;
     char user[REST_USER_MAX + 1], password[REST_PASSWORD_LEN + 1];
-    int n =
-        snprintf(user, sizeof(user), "%llu:%s", (unsigned long long)(clock_real_s() + ttl_s), name);
+    int n = snprintf(user, sizeof(user), "%llu:%s", (unsigned long long)expiry_s, name);
     json_t *uris, *root;
     int r;
 

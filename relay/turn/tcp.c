@@ -166,8 +166,7 @@ static struct conn *conn_find_id(struct alloc *alloc, uint32_t id)
 {
     struct list *it, *tmp;
 
-    list_for_each_safe(it, tmp, &alloc->conns)
-    {
+    list_for_each_safe (it, tmp, &alloc->conns) {
         struct conn *conn = list_entry(it, struct conn, link);
 
         if (conn->id == id)
@@ -180,8 +179,7 @@ static struct conn *conn_find_peer(struct alloc *alloc, const struct addr *peer)
 {
     struct list *it, *tmp;
 
-    list_for_each_safe(it, tmp, &alloc->conns)
-    {
+    list_for_each_safe (it, tmp, &alloc->conns) {
         struct conn *conn = list_entry(it, struct conn, link);
 
         if (addr_equal(&conn->peer_addr, peer))
@@ -239,7 +237,7 @@ static unsigned int connect_refusal(const struct request *req, struct alloc *all
     if (conn_find_peer(alloc, ret_peer))
         return 446;
     /* Connect needs no permission, so this is where the access rules are asked (pion/turn#570). */
-    code = alloc_admits(alloc, ret_peer);
+    code = admission_check(alloc, ret_peer);
     if (code != 0)
         return code;
     return alloc->n_conns >= req->turn->conf->max_peer_connections ? 508 : 0;
@@ -359,8 +357,7 @@ static struct conn *bind_find(struct turn *turn, uint32_t id)
 {
     struct list *it, *tmp;
 
-    list_for_each_safe(it, tmp, &turn->allocs)
-    {
+    list_for_each_safe (it, tmp, &turn->allocs) {
         struct alloc *alloc = list_entry(it, struct alloc, link);
         struct conn *conn = alloc->tcp ? conn_find_id(alloc, id) : NULL;
 
@@ -389,6 +386,18 @@ static void bind_answer(const struct turn_bind *bind, unsigned int code)
 }
 
 /* A refused data connection has said its one message: it closes when the answer has gone. */
+struct refused {
+    struct list link; /* turn->refused */
+    struct stream *stream;
+};
+
+static void refused_free(struct refused *refused)
+{
+    list_remove(&refused->link);
+    stream_free(refused->stream);
+    free(refused);
+}
+
 static ptrdiff_t refused_on_bytes(void *user, const uint8_t *data, size_t len)
 {
     return (ptrdiff_t)len;
@@ -396,13 +405,38 @@ static ptrdiff_t refused_on_bytes(void *user, const uint8_t *data, size_t len)
 
 static void refused_on_closed(void *user, int reason)
 {
-    stream_free(user);
+    refused_free(user);
 }
 
 static const struct stream_events refused_events = {
     .on_bytes = refused_on_bytes,
     .on_closed = refused_on_closed,
 };
+
+static void bind_refuse(struct turn *turn, const struct turn_bind *bind, unsigned int code)
+{
+    struct counters *c = turn->params.counters;
+    struct refused *refused = malloc(sizeof(*refused));
+
+    counter_add(code == 441 ? &c->err_441 : &c->err_400, 1);
+    if (!refused) {
+        stream_free(bind->stream);
+        return;
+    }
+    bind_answer(bind, code);
+    refused->stream = bind->stream;
+    list_append(&turn->refused, &refused->link);
+    stream_set_events(refused->stream, &refused_events, refused);
+    stream_close(refused->stream, 0);
+}
+
+void tcp_deinit(struct turn *turn)
+{
+    struct list *it, *tmp;
+
+    list_for_each_safe (it, tmp, &turn->refused)
+        refused_free(list_entry(it, struct refused, link));
+}
 
 void turn_on_bind(struct turn *turn, const struct turn_bind *bind, uint64_t now_ns)
 {
@@ -413,14 +447,11 @@ void turn_on_bind(struct turn *turn, const struct turn_bind *bind, uint64_t now_
         code = 400;
     else if (!alloc_is_users(conn->alloc, &bind->who))
         code = 441;
-    bind_answer(bind, code);
     if (code != 0) {
-        counter_add(code == 441 ? &turn->params.counters->err_441 : &turn->params.counters->err_400,
-                    1);
-        stream_set_events(bind->stream, &refused_events, bind->stream);
-        stream_close(bind->stream, 0);
+        bind_refuse(turn, bind, code);
         return;
     }
+    bind_answer(bind, 0);
     conn->state = CONN_JOINED;
     conn->client.stream = bind->stream;
     stream_set_events(bind->stream, &conn_events, &conn->client);
@@ -461,7 +492,8 @@ void tcp_end(struct alloc *alloc)
 {
     struct list *it, *tmp;
 
-    list_for_each_safe(it, tmp, &alloc->conns) conn_free(list_entry(it, struct conn, link));
+    list_for_each_safe (it, tmp, &alloc->conns)
+        conn_free(list_entry(it, struct conn, link));
 }
 
 void tcp_sweep(struct turn *turn, struct alloc *alloc, uint64_t now_ns)
@@ -469,8 +501,7 @@ void tcp_sweep(struct turn *turn, struct alloc *alloc, uint64_t now_ns)
     uint64_t limit = turn->conf->max_bandwidth_per_allocation;
     struct list *it, *tmp;
 
-    list_for_each_safe(it, tmp, &alloc->conns)
-    {
+    list_for_each_safe (it, tmp, &alloc->conns) {
         struct conn *conn = list_entry(it, struct conn, link);
         struct conn_end *ends[] = {&conn->peer, &conn->client};
 

@@ -14,6 +14,7 @@ struct turn *turn_new(const struct turn_params *params)
         return NULL;
     turn->params = *params;
     list_init(&turn->allocs);
+    list_init(&turn->refused);
     turn->replay = replay_new();
     if (!turn->replay) {
         free(turn);
@@ -28,7 +29,9 @@ void turn_free(struct turn *turn)
 
     if (!turn)
         return;
-    list_for_each_safe(it, tmp, &turn->allocs) alloc_free(list_entry(it, struct alloc, link));
+    list_for_each_safe (it, tmp, &turn->allocs)
+        alloc_free(list_entry(it, struct alloc, link));
+    tcp_deinit(turn);
     replay_free(turn->replay);
     free(turn);
 }
@@ -55,8 +58,7 @@ void turn_sweep(struct turn *turn, uint64_t now_ns)
     struct list *it, *tmp;
 
     turn->now_ns = now_ns;
-    list_for_each_safe(it, tmp, &turn->allocs)
-    {
+    list_for_each_safe (it, tmp, &turn->allocs) {
         struct alloc *alloc = list_entry(it, struct alloc, link);
 
         if (!alloc_expire(alloc, now_ns) && alloc->tcp)

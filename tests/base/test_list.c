@@ -87,8 +87,7 @@ START_TEST(the_current_entry_may_go_while_walking)
     int n = 0;
 
     append_all();
-    list_for_each_safe(it, tmp, &head)
-    {
+    list_for_each_safe (it, tmp, &head) {
         if (n++ % 2 == 0)
             list_remove(it);
     }
@@ -101,8 +100,7 @@ START_TEST(walking_an_empty_list_visits_nothing)
 {
     struct list *it, *tmp;
 
-    list_for_each_safe(it, tmp, &head)
-    {
+    list_for_each_safe (it, tmp, &head) {
         ck_abort_msg("visited an entry of an empty list");
     }
 }

@@ -10,6 +10,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/net/addr.h"
 
 static int real_stderr, captured;
 static char text[65536];
@@ -176,17 +177,17 @@ END_TEST
 
 START_TEST(addresses_are_hidden_unless_asked_for)
 {
-    char buf[LOG_ADDR_LEN];
+    char buf[ADDR_STRLEN];
     struct addr a;
 
     ck_assert(addr_parse("203.0.113.5:4711", &a));
-    ck_assert_str_eq(log_addr(&a, buf), "(address hidden)");
+    ck_assert_str_eq(addr_logged(&a, buf), "(address hidden)");
     log_init(LOG_LEVEL_INFO, true);
-    ck_assert_str_eq(log_addr(&a, buf), "203.0.113.5:4711");
+    ck_assert_str_eq(addr_logged(&a, buf), "203.0.113.5:4711");
     ck_assert(addr_parse("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535", &a));
-    ck_assert_str_eq(log_addr(&a, buf), "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535");
+    ck_assert_str_eq(addr_logged(&a, buf), "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535");
     log_init(LOG_LEVEL_INFO, false);
-    ck_assert_str_eq(log_addr(&a, buf), "(address hidden)");
+    ck_assert_str_eq(addr_logged(&a, buf), "(address hidden)");
 }
 END_TEST
 

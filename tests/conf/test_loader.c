@@ -424,11 +424,15 @@ static const struct {
      "f:2: listen: 0.0.0.0:9641 is not a loopback address, so token must be set\n"},
     {"[stats]\nlisten = [2001:db8::1]:9641\n" USER,
      "f:2: listen: [2001:db8::1]:9641 is not a loopback address, so token must be set\n"},
-    {"[relay]\nbehavior-discovery = yes\n" USER,
+    {"[relay]\nbehavior-discovery = yes\nlisten = udp://192.0.2.1:1, udp://192.0.2.1:2, "
+     "udp://192.0.2.2:1, udp://192.0.2.2:2\n" USER,
+     "f:2: behavior-discovery: tells clients their own address, so it needs hide-client-address = "
+     "no\n"},
+    {"[relay]\nbehavior-discovery = yes\nhide-client-address = no\n" USER,
      "f:2: behavior-discovery: needs udp listeners on two addresses of one family (not 0.0.0.0 or "
      "[::]) with the same two ports each\n"},
-    {"[relay]\nbehavior-discovery = yes\nlisten = udp://192.0.2.1:1, udp://192.0.2.1:2, "
-     "udp://192.0.2.2:1, tcp://192.0.2.2:2\n" USER,
+    {"[relay]\nbehavior-discovery = yes\nhide-client-address = no\n"
+     "listen = udp://192.0.2.1:1, udp://192.0.2.1:2, udp://192.0.2.2:1, tcp://192.0.2.2:2\n" USER,
      "f:2: behavior-discovery: needs udp listeners on two addresses of one family (not 0.0.0.0 or "
      "[::]) with the same two ports each\n"},
 };
@@ -441,7 +445,8 @@ END_TEST
 
 START_TEST(a_grid_of_udp_listeners_allows_behavior_discovery)
 {
-    struct conf *c = load("[relay]\nbehavior-discovery = yes\nlisten = tcp://192.0.2.1:1, "
+    struct conf *c = load("[relay]\nbehavior-discovery = yes\nhide-client-address = no\n"
+                          "listen = tcp://192.0.2.1:1, "
                           "udp://192.0.2.1:1, udp://192.0.2.2:2, udp://192.0.2.2:1, "
                           "udp://192.0.2.1:2\n" USER);
 

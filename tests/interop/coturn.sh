@@ -11,18 +11,30 @@ interop_enter "$0" "$@"
 
 N=30 # messages of each client
 
-if ! cc -shared -fPIC -O1 -o "$WORK/channel_range.so" "$INTEROP_DIR/channel_range.c" 2>"$WORK/cc.err"
-then
-    fail "the helper for channel numbers builds" "$WORK/cc.err"
-    finish
-fi
+# coturn 4.6 draws its channel numbers from RFC 5766's range, 0x4000-0x7FFF; RFC 8656 left
+# 0x4000-0x4FFF, and a relay refuses the rest (400). The shim clears two bits of what the tool
+# draws, so that its numbers fall into today's range; all else it draws stays random.
+channel_numbers() {
+    cc -shared -fPIC -o "$WORK/channels.so" -x c - -ldl <<'EOF'
+#define _GNU_SOURCE
+#include <dlfcn.h>
+int RAND_bytes(unsigned char *buf, int n)
+{
+    int (*real)(unsigned char *, int) = (int (*)(unsigned char *, int))dlsym(RTLD_NEXT, "RAND_bytes");
+    int r = real(buf, n);
+
+    if (n == (int)sizeof(long))
+        buf[1] &= 0xCF;
+    return r;
+}
+EOF
+}
+channel_numbers || fail "the shim for channel numbers builds"
 
 # Its clients send from 127.0.0.4 and the echo peer answers on 127.0.0.3: neither is an
 # address of the relay, so a packet that took a short cut would not come back.
 uclient() {
-    LD_PRELOAD=$WORK/channel_range.so \
-        timeout -k 5 60 turnutils_uclient -n $N -m 2 -l 171 -z 5 "$@" \
-        >"$WORK/uclient.out" 2>&1
+    LD_PRELOAD=${channels-$WORK/channels.so} timeout -k 5 60 turnutils_uclient -n $N -m 2 -l 171 -z 5 "$@" >"$WORK/uclient.out" 2>&1
 }
 
 # calls NAME DUE ARGS...: DUE messages in all are to come back, and none is lost.
@@ -113,10 +125,21 @@ calls "RFC 6062 over TLS" $both "${secure[@]}" -T -S 127.0.0.1
 if has_ipv6_loopback; then
     calls "IPv6 all the way, UDP" $both "${plain[@]}" -x -c -e ::1 ::1
     calls "IPv6 all the way, TCP" $both "${plain[@]}" -x -t -c -e ::1 ::1
-    # Not -Z, dual allocation: this release of the tool does not send ADDITIONAL-ADDRESS-FAMILY,
-    # then refreshes a family it has not got, and gives up at the 443 that is due.
+    # Not -Z: this version asks for the second address with attribute 0x8032 of a draft, which
+    # RFC 8656 numbered 0x8000. tests/e2e/life.py has the allocation with two addresses.
 else
     skip "IPv6" "no IPv6 loopback on this machine"
+fi
+
+# The tool as it is: of eight numbers drawn from 0x4000-0x7FFF, nearly always one is beyond.
+for try in 1 2 3; do
+    channels='' uclient -u "$USER_NAME" -w "$USER_PASSWORD" -m 8 -c "${plain[@]}" "${echo_peer[@]}" 127.0.0.1
+    grep -q 'channel bind: error 400' "$WORK/uclient.out" && break
+done
+if grep -q 'channel bind: error 400' "$WORK/uclient.out"; then
+    pass "a channel number beyond 0x4FFF is refused with 400"
+else
+    fail "a channel number beyond 0x4FFF is refused with 400" "$WORK/uclient.out"
 fi
 
 refused "a wrong password gets no allocation, UDP" \

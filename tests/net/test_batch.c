@@ -255,6 +255,33 @@ START_TEST(copied_text_may_die_before_the_flush)
 }
 END_TEST
 
+START_TEST(padding_follows_the_payload_in_trains_and_plain)
+{
+    struct addr a = loopback(1, 0), b = loopback(1, 0);
+    int fa = open_udp(&a), fb = open_udp(&b);
+    static uint8_t data[40][54];
+
+    fail_next(1, EIO); /* the first half goes plain */
+    for (unsigned int i = 0; i < 40; i++) {
+        memset(data[i], 0xcc, sizeof(data[i]));
+        data[i][0] = (uint8_t)i;
+        tx_push_padded(tx, fa, &b, NULL, data[i], 4, data[i] + 4, 47, 1);
+        if (i == 19)
+            tx_flush(tx);
+    }
+    tx_flush(tx);
+    collect(fb);
+    ck_assert_uint_eq(n_got, 40);
+    for (unsigned int i = 0; i < 40; i++) {
+        ck_assert_uint_eq(got[i].len, 52);
+        ck_assert_mem_eq(got[i].data, data[i], 51);
+        ck_assert_uint_eq(got[i].data[51], 0);
+    }
+    close(fa);
+    close(fb);
+}
+END_TEST
+
 START_TEST(copied_text_survives_the_flush_of_a_full_queue)
 {
     struct addr a = loopback(1, 0), b = loopback(1, 0);
@@ -617,6 +644,7 @@ int main(void)
     tcase_add_test(tc, interleaved_flows_keep_their_order_and_still_form_trains);
     tcase_add_test(tc, a_full_queue_flushes_itself_and_loses_nothing);
     tcase_add_test(tc, copied_text_may_die_before_the_flush);
+    tcase_add_test(tc, padding_follows_the_payload_in_trains_and_plain);
     tcase_add_test(tc, copied_text_survives_the_flush_of_a_full_queue);
     tcase_add_test(tc, large_datagrams_go_in_messages_the_kernel_takes);
     tcase_add_test(tc, a_wildcard_socket_tells_the_reached_address_and_answers_from_it);

@@ -461,6 +461,27 @@ START_TEST(bytes_left_by_a_pausing_owner_come_again_on_resume)
 }
 END_TEST
 
+START_TEST(half_a_message_comes_again_on_resume_and_then_only_with_more)
+{
+    use_stream(NULL, false);
+    b.hook = take_frames;
+    peer_says("\0", 1);
+    turns(3);
+    ck_assert_int_eq(b.n_calls, 1);
+    stream_pause(b.s);
+    stream_resume(b.s);
+    turns(3);
+    ck_assert_int_eq(b.n_calls, 2);
+    peer_says("\2", 1);
+    turns(3);
+    ck_assert_int_eq(b.n_calls, 3);
+    peer_says("xx", 2);
+    turns(3);
+    ck_assert_int_eq(b.n_calls, 4);
+    ck_assert_uint_eq(b.got_len, 4);
+}
+END_TEST
+
 /* ---- output ---- */
 
 START_TEST(pieces_of_a_message_arrive_in_order)
@@ -862,7 +883,7 @@ END_TEST
 START_TEST(tls_input_that_only_openssl_holds_is_not_forgotten)
 {
     /* More records in one go than one read takes: the socket is soon empty. */
-    int n = STREAM_TLS_RECORDS_MAX * 4;
+    int n = STREAM_TLS_RECORDS_MAX * 4 + 8; /* a UNIX socket queues few more */
 
     use_tls(tls_versions[_i]);
     for (int i = 0; i < n; i++)
@@ -884,6 +905,30 @@ START_TEST(tls_paused_input_comes_on_resume)
     stream_resume(b.s);
     turns(5);
     ck_assert_uint_eq(b.got_len, 4);
+}
+END_TEST
+
+static ptrdiff_t take_all_and_pause(const uint8_t *data, size_t len)
+{
+    bench_got(data, len);
+    stream_pause(b.s);
+    return (ptrdiff_t)len;
+}
+
+START_TEST(tls_input_that_only_openssl_holds_comes_on_resume)
+{
+    int n = STREAM_TLS_RECORDS_MAX * 2;
+
+    use_tls(tls_versions[_i]);
+    b.hook = take_all_and_pause;
+    for (int i = 0; i < n; i++)
+        ck_assert_int_eq(SSL_write(b.client, "x", 1), 1);
+    turns(5);
+    ck_assert_uint_lt(b.got_len, (size_t)n);
+    b.hook = NULL;
+    stream_resume(b.s);
+    turns(5);
+    ck_assert_uint_eq(b.got_len, (size_t)n);
 }
 END_TEST
 
@@ -1231,6 +1276,22 @@ START_TEST(detached_stream_keeps_what_is_sent_and_its_closing)
 }
 END_TEST
 
+START_TEST(bytes_kept_before_detaching_come_again_after_attaching)
+{
+    use_stream(NULL, false);
+    b.hook = take_nothing;
+    peer_says("abc", 3);
+    turns(3);
+    ck_assert_int_eq(b.n_calls, 1);
+    stream_detach(b.s);
+    b.hook = NULL;
+    ck_assert_int_eq(stream_attach(b.s, b.pool), 0);
+    ck_assert_uint_eq(b.got_len, 0);
+    turns(3);
+    ck_assert_uint_eq(b.got_len, 3);
+}
+END_TEST
+
 START_TEST(owner_set_after_the_end_still_hears_of_it)
 {
     use_stream(NULL, false);
@@ -1266,6 +1327,7 @@ static TCase *case_plain(void)
     tcase_add_test(tc, error_from_on_bytes_is_the_reason_of_the_close);
     tcase_add_test(tc, paused_stream_reads_nothing_and_resumes_where_it_was);
     tcase_add_test(tc, bytes_left_by_a_pausing_owner_come_again_on_resume);
+    tcase_add_test(tc, half_a_message_comes_again_on_resume_and_then_only_with_more);
     tcase_add_test(tc, pieces_of_a_message_arrive_in_order);
     tcase_add_loop_test(tc, reader_that_does_not_read_costs_messages_but_never_framing, 0, 3);
     tcase_add_test(tc, message_over_the_limit_is_taken_when_nothing_is_pending);
@@ -1303,6 +1365,7 @@ static TCase *case_tls(void)
     tcase_add_loop_test(tc, tls_frames_arrive_whole_however_they_are_cut, 0, 2);
     tcase_add_loop_test(tc, tls_input_that_only_openssl_holds_is_not_forgotten, 0, 2);
     tcase_add_loop_test(tc, tls_paused_input_comes_on_resume, 0, 2);
+    tcase_add_loop_test(tc, tls_input_that_only_openssl_holds_comes_on_resume, 0, 2);
     tcase_add_loop_test(tc, tls_bulk_passes_both_ways_at_once, 0, 2);
     tcase_add_loop_test(tc, what_is_sent_during_the_handshake_arrives_after_it, 0, 2);
     tcase_add_loop_test(tc, tls_close_notify_of_the_client_is_the_end, 0, 2);
@@ -1327,6 +1390,7 @@ static TCase *case_hands(void)
     tcase_add_test(tc, stream_moves_to_another_thread_with_its_bytes);
     tcase_add_loop_test(tc, tls_stream_moves_to_another_thread_with_its_bytes, 0, 2);
     tcase_add_test(tc, detached_stream_keeps_what_is_sent_and_its_closing);
+    tcase_add_test(tc, bytes_kept_before_detaching_come_again_after_attaching);
     tcase_add_test(tc, owner_set_after_the_end_still_hears_of_it);
     return tc;
 }

@@ -1,0 +1,414 @@
+#include "relay/stats/http.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/http.h>
+#include <event2/keyvalq_struct.h>
+#include <event2/listener.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "relay/stats/conns.h"
+#include "relay/stats/render.h"
+
+/*
+ * One request per connection, answered before its callback returns:
+ *
+ *   Host -> method -> token -> path -> answer
+ *
+ * The Host comes first because a page on somebody's web site can make a browser ask
+ * us anything under its own name (DNS rebinding): such a request learns nothing, not
+ * even which paths exist. What evhttp refuses by itself (malformed lines, headers over
+ * 8 KiB, bodies over 1 KiB) gets evhttp's own fixed HTML page, which quotes no input.
+ * conns.h bounds how many connections there are and for how long.
+ */
+
+#define HTTP_HEADERS_MAX 8192
+#define HTTP_BODY_MAX    1024
+#define HTTP_IDLE_S      5 /* between two reads; conns.h has the total */
+#define HTTP_BACKLOG     64
+#define HTTP_TOKEN_LEN   32 /* as its SHA-256: comparing takes equal time for any length */
+
+#define HTTP_TEXT "text/plain; charset=utf-8"
+
+struct stats_http {
+    struct stats_http *next; /* in http_all */
+    struct evhttp *evhttp;
+    struct evconnlistener *listener; /* evhttp's */
+    struct event *resume;
+    struct stats_conns conns;
+    struct stats_source source;
+    struct addr bound;
+    bool has_token;
+    uint8_t token[HTTP_TOKEN_LEN];
+};
+
+struct http_route {
+    const char *path;
+    bool open; /* asks for no token */
+    void (*answer)(struct stats_http *http, struct evhttp_request *req);
+};
+
+/* All endpoints, for http_on_accept_error(). Like everything here the main thread's. */
+static struct stats_http *http_all;
+
+/* The moment the process started, as near as this module can know it: a reload that moves the
+ * endpoint does not restart it. */
+static uint64_t http_started_ns, http_started_s;
+
+static void http_set_headers(struct evhttp_request *req, const char *type, size_t len)
+{
+    struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
+    char number[24];
+
+    snprintf(number, sizeof(number), "%zu", len);
+    evhttp_add_header(headers, "Content-Type", type);
+    evhttp_add_header(headers, "Content-Length", number);
+    evhttp_add_header(headers, "X-Content-Type-Options", "nosniff");
+    evhttp_add_header(headers, "Cache-Control", "no-store");
+    evhttp_add_header(headers, "Content-Security-Policy", "default-src 'none'");
+    evhttp_add_header(headers, "Connection", "close");
+}
+
+static int http_fd(struct evhttp_request *req)
+{
+    struct evhttp_connection *conn = evhttp_request_get_connection(req);
+
+    return bufferevent_getfd(evhttp_connection_get_bufferevent(conn));
+}
+
+static void http_on_connect_answered(struct evhttp_request *req, void *arg)
+{
+    shutdown(http_fd(req), SHUT_RDWR);
+}
+
+/* Takes what is in `body`. */
+static void http_reply(struct evhttp_request *req, int code, const char *reason, const char *type,
+                       struct evbuffer *body)
+{
+    http_set_headers(req, type, evbuffer_get_length(body));
+    /* evhttp adds its own "keep-alive" to the answer when it finds one here (HTTP/1.0). */
+    while (evhttp_remove_header(evhttp_request_get_input_headers(req), "Connection") == 0)
+        ;
+    /* and sends a body whatever the method. */
+    if (evhttp_request_get_command(req) == EVHTTP_REQ_HEAD)
+        evbuffer_drain(body, evbuffer_get_length(body));
+    /* and leaves a CONNECT open whatever the headers say. */
+    if (evhttp_request_get_command(req) == EVHTTP_REQ_CONNECT)
+        evhttp_request_set_on_complete_cb(req, http_on_connect_answered, NULL);
+    evhttp_send_reply(req, code, reason, body);
+}
+
+static void http_reply_text(struct evhttp_request *req, int code, const char *reason,
+                            const char *text)
+{
+    struct evbuffer *body = evbuffer_new();
+
+    if (!body || evbuffer_add(body, text, strlen(text)) < 0)
+        evhttp_send_error(req, HTTP_INTERNAL, NULL);
+    else
+        http_reply(req, code, reason, HTTP_TEXT, body);
+    if (body)
+        evbuffer_free(body);
+}
+
+static void http_answer_health(struct stats_http *http, struct evhttp_request *req)
+{
+    http_reply_text(req, HTTP_OK, "OK", "ok\n");
+}
+
+static void http_answer_ready(struct stats_http *http, struct evhttp_request *req)
+{
+    if (!http->source.ready || http->source.ready(http->source.arg))
+        http_reply_text(req, HTTP_OK, "OK", "ready\n");
+    else
+        http_reply_text(req, HTTP_SERVUNAVAIL, "Service Unavailable", "draining\n");
+}
+
+static void http_answer_view(struct stats_http *http, struct evhttp_request *req, bool json)
+{
+    struct stats_view view = {
+        .uptime_s = (clock_now_ns() - http_started_ns) / NS_PER_S,
+        .started_s = http_started_s,
+    };
+    struct evbuffer *body = evbuffer_new();
+    int r = -ENOMEM;
+
+    http->source.sum(http->source.arg, &view.counters);
+    if (body && json)
+        r = stats_render_json(&http->source, &view, body);
+    else if (body)
+        r = stats_render_metrics(&view, body);
+    if (r < 0)
+        http_reply_text(req, HTTP_INTERNAL, "Internal Server Error", "out of memory\n");
+    else
+        http_reply(req, HTTP_OK, "OK",
+                   json ? "application/json" : "text/plain; version=0.0.4; charset=utf-8", body);
+    if (body)
+        evbuffer_free(body);
+}
+
+static void http_answer_json(struct stats_http *http, struct evhttp_request *req)
+{
+    http_answer_view(http, req, true);
+}
+
+static void http_answer_metrics(struct stats_http *http, struct evhttp_request *req)
+{
+    http_answer_view(http, req, false);
+}
+
+static const struct http_route http_routes[] = {
+    {"/healthz", true, http_answer_health},
+    {"/readyz", true, http_answer_ready},
+    {"/stats.json", false, http_answer_json},
+    {"/metrics", false, http_answer_metrics},
+};
+
+static const struct http_route *http_find_route(const char *path)
+{
+    for (size_t i = 0; path && i < sizeof(http_routes) / sizeof(http_routes[0]); i++)
+        if (strcmp(http_routes[i].path, path) == 0)
+            return &http_routes[i];
+    return NULL;
+}
+
+/* The address of ours that the client reached, which for a wildcard listener only the socket
+ * knows. */
+static struct addr http_local_addr(struct evhttp_request *req)
+{
+    struct sockaddr_storage sa;
+    socklen_t len = sizeof(sa);
+
+    if (getsockname(http_fd(req), (struct sockaddr *)&sa, &len) < 0)
+        return (struct addr){0};
+    return addr_from_sockaddr((const struct sockaddr *)&sa);
+}
+
+/* "address:port" as reached, or "localhost:port" on loopback; the port may be left out when it is
+ * 80. No other name is ours: any of them could be a stranger's that resolves to us. */
+static bool http_is_own_host(const char *host, const struct addr *local)
+{
+    char localhost[24];
+    struct addr named;
+
+    if (addr_parse(host, &named) || addr_parse_ip(host, 80, &named))
+        return addr_equal(&named, local);
+    if (!addr_is_loopback(local))
+        return false;
+    snprintf(localhost, sizeof(localhost), "localhost:%u", local->port);
+    return strcasecmp(host, localhost) == 0 ||
+           (local->port == 80 && strcasecmp(host, "localhost") == 0);
+}
+
+/* Return: 0 when the request is meant for us, else the status to refuse it with. */
+static int http_check_host(struct evhttp_request *req)
+{
+    const struct evkeyvalq *headers = evhttp_request_get_input_headers(req);
+    const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(req);
+    struct addr local = http_local_addr(req);
+    const char *host = NULL;
+    struct evkeyval *header;
+    char authority[128];
+    int port;
+
+    for (header = headers->tqh_first; header; header = header->next.tqe_next) {
+        if (strcasecmp(header->key, "Host") != 0)
+            continue;
+        /* Two of them are two opinions (RFC 9112, section 3.2). */
+        if (host)
+            return HTTP_BADREQUEST;
+        host = header->value;
+    }
+    if (!host)
+        return HTTP_BADREQUEST;
+    if (!http_is_own_host(host, &local))
+        return 421;
+    /* "GET http://name/path" names the host a second time. */
+    if (!uri || !evhttp_uri_get_host(uri))
+        return 0;
+    port = evhttp_uri_get_port(uri);
+    snprintf(authority, sizeof(authority), "%s:%d", evhttp_uri_get_host(uri), port < 0 ? 80 : port);
+    return http_is_own_host(authority, &local) ? 0 : 421;
+}
+
+static bool http_hash_token(const char *token, uint8_t ret_hash[HTTP_TOKEN_LEN])
+{
+    return EVP_Digest(token, strlen(token), ret_hash, NULL, EVP_sha256(), NULL) == 1;
+}
+
+static bool http_has_token(const struct stats_http *http, struct evhttp_request *req)
+{
+    const char *given = evhttp_find_header(evhttp_request_get_input_headers(req), "Authorization");
+    uint8_t hash[HTTP_TOKEN_LEN];
+
+    if (!http->has_token)
+        return true;
+    if (!given || strncasecmp(given, "Bearer ", 7) != 0)
+        return false;
+    given += 7;
+    given += strspn(given, " ");
+    return http_hash_token(given, hash) && CRYPTO_memcmp(hash, http->token, sizeof(hash)) == 0;
+}
+
+static void http_on_request(struct evhttp_request *req, void *arg)
+{
+    struct stats_http *http = arg;
+    const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(req);
+    const struct http_route *route = http_find_route(uri ? evhttp_uri_get_path(uri) : NULL);
+    struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
+    int method = evhttp_request_get_command(req);
+    int refused = http_check_host(req);
+
+    if (refused == HTTP_BADREQUEST) {
+        http_reply_text(req, HTTP_BADREQUEST, "Bad Request", "one Host, please\n");
+    } else if (refused) {
+        log_limited(LOG_LEVEL_WARNING, "stats: refused a request that names another host");
+        http_reply_text(req, refused, "Misdirected Request", "not the host you think it is\n");
+    } else if (method != EVHTTP_REQ_GET && method != EVHTTP_REQ_HEAD) {
+        evhttp_add_header(headers, "Allow", "GET, HEAD");
+        http_reply_text(req, HTTP_BADMETHOD, "Method Not Allowed", "GET or HEAD\n");
+    } else if (!(route && route->open) && !http_has_token(http, req)) {
+        log_limited(LOG_LEVEL_WARNING, "stats: refused a request without the token");
+        evhttp_add_header(headers, "WWW-Authenticate", "Bearer realm=\"callveil\"");
+        http_reply_text(req, 401, "Unauthorized", "the token is missing or wrong\n");
+    } else if (!route) {
+        http_reply_text(req, HTTP_NOTFOUND, "Not Found", "no such page\n");
+    } else {
+        route->answer(http, req);
+    }
+}
+
+/* Out of descriptors, say. The listener stays readable and would be tried again at once, for as
+ * long as it lasts. `arg` is not ours: evhttp_bind_listener() has put its evhttp there. */
+static void http_on_accept_error(struct evconnlistener *listener, void *arg)
+{
+    static const struct timeval pause = {1, 0};
+    struct stats_http *http = http_all;
+
+    log_limited(LOG_LEVEL_WARNING, "stats: cannot accept a connection: %s", strerror(errno));
+    while (http && http->listener != listener)
+        http = http->next;
+    if (!http)
+        return;
+    evconnlistener_disable(listener);
+    event_add(http->resume, &pause);
+}
+
+static void http_on_resume(evutil_socket_t fd, short what, void *arg)
+{
+    struct stats_http *http = arg;
+
+    evconnlistener_enable(http->listener);
+}
+
+static int http_listen(struct stats_http *http, struct event_base *base, const struct addr *listen)
+{
+    unsigned int flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE;
+    struct sockaddr_storage sa;
+    socklen_t len = addr_to_sockaddr(listen, &sa);
+
+    if (listen->family == ADDR_IPV6)
+        flags |= LEV_OPT_BIND_IPV6ONLY;
+    http->listener = evconnlistener_new_bind(base, NULL, NULL, flags, HTTP_BACKLOG,
+                                             (struct sockaddr *)&sa, (int)len);
+    if (!http->listener)
+        return -errno;
+    if (!evhttp_bind_listener(http->evhttp, http->listener)) {
+        evconnlistener_free(http->listener);
+        return -ENOMEM;
+    }
+    evconnlistener_set_error_cb(http->listener, http_on_accept_error);
+    len = sizeof(sa);
+    if (getsockname(evconnlistener_get_fd(http->listener), (struct sockaddr *)&sa, &len) < 0)
+        return -errno;
+    http->bound = addr_from_sockaddr((const struct sockaddr *)&sa);
+    return 0;
+}
+
+static int http_init(struct stats_http *http, struct event_base *base, const struct addr *listen)
+{
+    int r = stats_conns_init(&http->conns, base, STATS_CONN_TIME_MS);
+
+    if (r < 0)
+        return r;
+    http->evhttp = evhttp_new(base);
+    http->resume = evtimer_new(base, http_on_resume, http);
+    if (!http->evhttp || !http->resume)
+        return -ENOMEM;
+    evhttp_set_bevcb(http->evhttp, stats_conns_on_accept, &http->conns);
+    evhttp_set_timeout(http->evhttp, HTTP_IDLE_S);
+    evhttp_set_max_headers_size(http->evhttp, HTTP_HEADERS_MAX);
+    evhttp_set_max_body_size(http->evhttp, HTTP_BODY_MAX);
+    /* All of them, the unknown too, are ours to answer: evhttp would say 501. */
+    evhttp_set_allowed_methods(http->evhttp, UINT16_MAX);
+    evhttp_set_gencb(http->evhttp, http_on_request, http);
+    return http_listen(http, base, listen);
+}
+
+int stats_http_new(struct event_base *base, const struct addr *listen, const char *token,
+                   const struct stats_source *source, struct stats_http **ret)
+{
+    struct stats_http *http;
+    char text[ADDR_STRLEN];
+    int r;
+
+    addr_format(listen, text, sizeof(text));
+    if ((!token || !*token) && !addr_is_loopback(listen)) {
+        log_error("stats: %s is not loopback: set a token in [stats] first", text);
+        return -1;
+    }
+    http = calloc(1, sizeof(*http));
+    if (!http) {
+        log_error("stats: out of memory");
+        return -1;
+    }
+    http->next = http_all;
+    http_all = http;
+    http->source = *source;
+    http->has_token = token && *token;
+    if (http->has_token && !http_hash_token(token, http->token))
+        r = -ENOMEM;
+    else
+        r = http_init(http, base, listen);
+    if (r < 0) {
+        log_error("stats: cannot listen on %s: %s", text, strerror(-r));
+        stats_http_free(http);
+        return -1;
+    }
+    if (http_started_ns == 0) {
+        http_started_ns = clock_now_ns();
+        http_started_s = clock_real_s();
+    }
+    *ret = http;
+    return 0;
+}
+
+void stats_http_free(struct stats_http *http)
+{
+    struct stats_http **link = &http_all;
+
+    if (!http)
+        return;
+    while (*link != http)
+        link = &(*link)->next;
+    *link = http->next;
+    if (http->evhttp)
+        evhttp_free(http->evhttp);
+    if (http->resume)
+        event_free(http->resume);
+    stats_conns_deinit(&http->conns);
+    free(http);
+}
+
+struct addr stats_http_addr(const struct stats_http *http)
+{
+    return http->bound;
+}

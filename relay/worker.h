@@ -1,0 +1,49 @@
+/*
+ * relay/worker.h - one thread: its event_base, sockets, allocations, counters
+ *
+ * Workers share nothing that a packet needs. What crosses over is posted to a
+ * mailbox (an eventfd and a short list under a mutex): new settings, a data
+ * connection that landed on the wrong worker, drain, stop.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stddef.h>
+
+#include "relay/exit/ports.h"
+#include "relay/guard/quota.h"
+#include "relay/guard/rate.h"
+#include "relay/settings.h"
+#include "relay/stats/counters.h"
+
+struct worker;
+
+/* The process's, safe to use from every thread. Outlives the workers. */
+struct worker_shared {
+    struct quota *quota;
+    struct rate *rate;
+    struct ports *ports;
+    atomic_uint n_connections;
+    uint8_t cookie_secret[32];
+    struct worker **workers;
+    unsigned int n_workers;
+};
+
+/* Makes worker `index` and binds its listeners; ports of 0 in `listen` are filled in. The thread
+ * does not run yet. Takes its own reference of `settings`.
+ * Return: 0 and *ret; or -errno, with *ret_failed the listener that could not be bound. */
+int worker_new(struct worker_shared *shared, unsigned int index, struct settings *settings,
+               struct conf_listen *listen, size_t n_listen, struct worker **ret,
+               size_t *ret_failed);
+/* Return: 0 or -errno. */
+int worker_start(struct worker *w);
+/* Stops and joins the thread. Before any worker is freed, all are stopped: they post to each
+ * other. */
+void worker_stop(struct worker *w);
+void worker_free(struct worker *w);
+
+/* Posted; takes effect soon. A reference is taken. */
+void worker_reload(struct worker *w, struct settings *settings);
+void worker_drain(struct worker *w);
+
+const struct counters *worker_counters(const struct worker *w);
