@@ -34,7 +34,8 @@ channel_numbers || fail "the shim for channel numbers builds"
 # Its clients send from 127.0.0.4 and the echo peer answers on 127.0.0.3: neither is an
 # address of the relay, so a packet that took a short cut would not come back.
 uclient() {
-    LD_PRELOAD=${channels-$WORK/channels.so} timeout -k 5 60 turnutils_uclient -n $N -m 2 -l 171 -z 5 "$@" >"$WORK/uclient.out" 2>&1
+    LD_PRELOAD=${channels-$WORK/channels.so} \
+        timeout -k 5 60 turnutils_uclient -n $N -m 2 -l 171 -z 5 "$@" >"$WORK/uclient.out" 2>&1
 }
 
 # calls NAME DUE ARGS...: DUE messages in all are to come back, and none is lost.

@@ -52,9 +52,9 @@ interop_enter() {
     fi
     if [ "$INTEROP_INSIDE" = own ]; then
         ip link set lo up
+        # Ports of one's own, so that clients' sockets are never mistaken for relayed ones.
+        echo 20000 29999 >/proc/sys/net/ipv4/ip_local_port_range 2>/dev/null || true
     fi
-    # Ports of one's own, so that clients' sockets are never mistaken for relayed ones.
-    echo 20000 29999 >/proc/sys/net/ipv4/ip_local_port_range 2>/dev/null || true
     WORK=${INTEROP_KEEP:-$(mktemp -d)}
     mkdir -p "$WORK"
     trap interop_leave EXIT
