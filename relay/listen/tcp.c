@@ -29,6 +29,7 @@ struct tcp_client {
     struct list link;      /* listener->clients */
     uint64_t last_ns;
     bool had_alloc;
+    bool handshaken; /* TLS: the handshake was completed */
 };
 
 struct tcp_listener {
@@ -157,6 +158,7 @@ static void tcp_on_open(void *user)
 
     if (stream_is_tls(c->stream)) {
         c->client.transport = TRANSPORT_TLS;
+        c->handshaken = true;
         counter_add(&c->listener->env->counters->tls_handshakes, 1);
     }
 }
@@ -165,7 +167,7 @@ static void tcp_on_closed(void *user, int reason)
 {
     struct tcp_client *c = user;
 
-    if (reason == -EPROTO && stream_is_tls(c->stream))
+    if (stream_is_tls(c->stream) && !c->handshaken)
         counter_add(&c->listener->env->counters->tls_failures, 1);
     turn_on_closed(c->listener->env->turn, &c->client);
     tcp_client_free(c);

@@ -154,6 +154,15 @@ def test_junk(folder):
     check("S24: text of other protocols is closed at once", closed == 2 * len(texts),
           f"{closed} of {2 * len(texts)}")
     check("no connection is left", relay.settles(connections=0))
+    # All text was for the TLS port's handshake to fail on; bytes in a good session are not its fault.
+    failures = relay.stats()["counters"]["tls_failures"]
+    c = Client(("127.0.0.1", relay.tls_port), transport="tls")
+    c.sock.sendall(b"\xff" * 100)
+    check("S24: and so is a TLS session that speaks no STUN", c.sock.recv(10) == b"")
+    counters = relay.stats()["counters"]
+    check("TLS handshakes that failed are counted, and only these",
+          failures == len(texts) and counters["tls_failures"] == failures
+          and counters["tls_handshakes"] == 1, counters)
     still_serves(relay, "junk")
     relay.end("junk")
 
