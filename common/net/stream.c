@@ -6,9 +6,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -340,6 +342,15 @@ size_t stream_pending(const struct stream *s)
     return s->pending.len;
 }
 
+size_t stream_unsent(const struct stream *s)
+{
+    int in_kernel = 0;
+
+    if (s->fd < 0 || ioctl(s->fd, SIOCOUTQ, &in_kernel) < 0)
+        in_kernel = 0;
+    return s->pending.len + (size_t)in_kernel;
+}
+
 /* ---- flow and end ---- */
 
 void stream_pause(struct stream *s)
@@ -375,6 +386,8 @@ void stream_close(struct stream *s, int reason)
     s->closing = true;
     s->reason = reason;
     stream_bytes_clear(&s->kept);
+    s->close_by_ns = clock_now_ns() + STREAM_CLOSE_MAX_MS * NS_PER_MS;
+    s->unsent = stream_unsent(s);
     stream_set_deadline(s, STREAM_CLOSE_MS);
     stream_wake(s);
     stream_arm(s);

@@ -92,9 +92,10 @@ void stream_resume(struct stream *s);
 
 /* No more output: FIN (TLS: close_notify) once what is pending has gone. */
 void stream_shutdown(struct stream *s);
-/* Close once what is pending has gone and the far side has ended too, or after two seconds;
- * on_closed() follows. (Closing a socket with unread input resets it, and the far side may then
- * lose what was sent last: RFC 9293, section 3.6.1.) No other event comes. */
+/* Close once what is pending has gone and the far side has ended too, or after two seconds in which
+ * it took nothing of what is pending (a minute in all); on_closed() follows. (Closing a socket with
+ * unread input resets it, and the far side may then lose what was sent last: RFC 9293,
+ * section 3.6.1.) No other event comes. */
 void stream_close(struct stream *s, int reason);
 /* Now, without a word; pending bytes are lost. NULL is fine. No event follows. */
 void stream_free(struct stream *s);

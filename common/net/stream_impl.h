@@ -79,6 +79,8 @@ struct stream {
     unsigned int n_set_events; /* how often the events were set */
     size_t max_pending;
     uint64_t deadline_ns; /* of the timer; 0: none */
+    uint64_t close_by_ns; /* once closing: no progress moves the deadline past this */
+    size_t unsent;        /* once closing: what the far side had yet to take, last time */
     struct addr remote;
     struct stream_bytes kept;    /* input that on_bytes() left */
     struct stream_bytes pending; /* output that the socket did not take */
@@ -117,8 +119,11 @@ int stream_tls_handshake(struct stream *s);
 
 #define STREAM_SNIFF_MS     30000
 #define STREAM_HANDSHAKE_MS 10000
-#define STREAM_CLOSE_MS     2000
+#define STREAM_CLOSE_MS     2000 /* without progress */
+#define STREAM_CLOSE_MAX_MS 60000
 
+/* Bytes of ours that the far side has not taken yet, here or in the kernel. */
+size_t stream_unsent(const struct stream *s);
 /* Has the loop look after it on its next turn; nothing while detached (attaching wakes). */
 void stream_wake(struct stream *s);
 /* A write failed for good in a call of the owner's: the loop will close it. */

@@ -660,6 +660,31 @@ START_TEST(close_does_not_wait_for_ever)
 }
 END_TEST
 
+START_TEST(slow_reader_gets_all_that_was_pending_at_the_close)
+{
+    uint64_t start_ns = clock_now_ns();
+    int n = 0;
+
+    use_stream(NULL, false);
+    while (send_frame(5000, n) == 0)
+        n++;
+    close_now(0);
+    /* Slow enough that two seconds, even twice, are not enough for everything. */
+    while (!b.closed && clock_now_ns() - start_ns < 10000 * NS_PER_MS) {
+        uint8_t buf[20000];
+        ssize_t len = recv(b.peer, buf, sizeof(buf), 0);
+
+        if (len > 0)
+            bench_got(buf, (size_t)len);
+        if (len == 0)
+            break;
+        run_until(b.base, &b.closed, 350);
+    }
+    ck_assert_int_eq(count_frames(), n);
+    ck_assert_uint_ge(clock_now_ns() - start_ns, 4000 * NS_PER_MS);
+}
+END_TEST
+
 static ptrdiff_t refuse_and_close(const uint8_t *data, size_t len)
 {
     char text[] = "refused";
@@ -1346,6 +1371,7 @@ static TCase *case_ends(void)
     tcase_add_test(tc, shutdown_waits_for_what_is_pending);
     tcase_add_test(tc, close_flushes_first_and_tells_from_the_loop);
     tcase_add_test(tc, close_does_not_wait_for_ever);
+    tcase_add_test(tc, slow_reader_gets_all_that_was_pending_at_the_close);
     tcase_add_test(tc, last_words_are_read_by_a_client_that_keeps_talking);
     tcase_add_test(tc, reset_peer_is_told_from_the_loop_and_sends_fail_at_once);
     tcase_add_test(tc, reset_is_noticed_while_reading);
