@@ -77,7 +77,7 @@ struct conf {
     unsigned int nonce_lifetime_s;
     unsigned int max_permissions;      /* per allocation */
     unsigned int max_channels;         /* per allocation */
-    unsigned int max_connections;      /* TCP and TLS connections of clients, whole process */
+    unsigned int max_connections;      /* TCP, TLS and DTLS of clients, whole process */
     unsigned int max_peer_connections; /* RFC 6062 peer connections per allocation */
     unsigned int unauthenticated_rate; /* answers a second to one address that has not
                                           authenticated; 0: no limit */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "common/base/clock.h"
+#include "common/base/log.h"
 #include "relay/listen/listen.h"
 
 struct dtls_front {
@@ -77,12 +78,29 @@ static void dtls_on_send(void *user, void *listener, const struct addr *to, cons
     udp_listener_send(listener, to, from, data, len);
 }
 
+/* A session is memory held for anybody who shows an address, as a connection is, and counts with
+ * them. Return: false when the relay has as many as it may. */
+static bool dtls_take_place(const struct listen_env *env)
+{
+    if (atomic_fetch_add(env->n_connections, 1) < (*env->settings)->conf->max_connections)
+        return true;
+    atomic_fetch_sub(env->n_connections, 1);
+    log_limited(LOG_LEVEL_WARNING, "max-connections reached: a DTLS session was refused");
+    return false;
+}
+
 static void dtls_on_open(void *user, struct dtls_session *session)
 {
     struct dtls_front *d = user;
-    struct dtls_client *c = calloc(1, sizeof(*c));
+    struct dtls_client *c;
 
+    if (!dtls_take_place(d->env)) {
+        dtls_session_close(session);
+        return;
+    }
+    c = calloc(1, sizeof(*c));
     if (!c) {
+        atomic_fetch_sub(d->env->n_connections, 1);
         dtls_session_close(session);
         return;
     }
@@ -115,6 +133,7 @@ static void dtls_on_closed(void *user, struct dtls_session *session, int reason)
 
     turn_on_closed(d->env->turn, &c->client);
     counter_sub(&d->env->counters->dtls_sessions, 1);
+    atomic_fetch_sub(d->env->n_connections, 1);
     free(c);
 }
 
