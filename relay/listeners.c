@@ -61,7 +61,10 @@ int listeners_settle(struct conf *conf)
             return 1;
         }
     }
-    return 0;
+    if (conf->n_listen > 0)
+        return 0;
+    log_error("nothing is left to listen on");
+    return 1;
 }
 
 /* A port of 0 was settled at the start, and is no change when it is read again. */

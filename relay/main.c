@@ -5,10 +5,12 @@
  * exit status, whether the output could be written) is done here, once.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "conf/conf.h"
 #include "relay/demo/demo.h"
@@ -147,10 +149,22 @@ static int run(int argc, char **argv)
     return command->run(argc - 1, argv + 1);
 }
 
+/* Started with standard descriptors closed, we would get them for sockets, and a log line would go
+ * to whoever is at the other end. Filled the wrong way round, so that using one stays an error. */
+static bool fill_standard_descriptors(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
+            return false;
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     int status;
 
+    if (!fill_standard_descriptors())
+        return 1;
     /* A connection that its far end closed is an error code of write(2), not our end. */
     signal(SIGPIPE, SIG_IGN);
     status = run(argc, argv);
