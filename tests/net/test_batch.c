@@ -175,9 +175,12 @@ START_TEST(a_shorter_datagram_ends_a_train_and_lengths_survive)
 }
 END_TEST
 
-START_TEST(interleaved_flows_keep_their_order_and_still_form_trains)
+/* Order holds always. Return: whether the flows formed trains, which two of them do not when their
+ * ports, the kernel's choice, share a slot of the queue's table. */
+static bool interleave_three_flows(void)
 {
     struct addr a = loopback(1, 0), to[3];
+    uint64_t n_calls = stats.n_calls;
     int fa = open_udp(&a), fds[3];
     static uint8_t data[90][400];
     int n_messages = 0;
@@ -194,7 +197,6 @@ START_TEST(interleaved_flows_keep_their_order_and_still_form_trains)
         tx_push(tx, fa, &to[i % 3], NULL, data[i], 20, data[i] + 20, len - 20);
     }
     tx_flush(tx);
-    ck_assert_uint_eq(stats.n_calls, 1);
     for (unsigned int i = 0; i < 3; i++) {
         n_got = 0;
         n_messages += collect(fds[i]);
@@ -205,8 +207,18 @@ START_TEST(interleaved_flows_keep_their_order_and_still_form_trains)
         }
         close(fds[i]);
     }
-    ck_assert_int_lt(n_messages, 20);
     close(fa);
+    return stats.n_calls == n_calls + 1 && n_messages < 20;
+}
+
+START_TEST(interleaved_flows_keep_their_order_and_still_form_trains)
+{
+    bool formed = false;
+
+    /* About one choice of ports in a hundred collides; five of them do not. */
+    for (int i = 0; i < 5 && !formed; i++)
+        formed = interleave_three_flows();
+    ck_assert(formed);
 }
 END_TEST
 
