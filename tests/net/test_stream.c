@@ -681,7 +681,7 @@ START_TEST(slow_reader_gets_all_that_was_pending_at_the_close)
         run_until(b.base, &b.closed, 350);
     }
     ck_assert_int_eq(count_frames(), n);
-    ck_assert_uint_ge(clock_now_ns() - start_ns, 4000 * NS_PER_MS);
+    ck_assert_uint_ge(clock_now_ns() - start_ns, 3000 * NS_PER_MS);
 }
 END_TEST
 
