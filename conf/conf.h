@@ -39,6 +39,14 @@ struct conf_user {
     uint8_t key_sha256[32]; /* "key:0x<64 hex>"; both may be given, separated by a comma */
 };
 
+/* A relay as `local` reaches it: "turns:relay.example:5349?transport=udp" (RFC 7065). */
+struct conf_url {
+    char *host; /* a name, or an IP literal without brackets */
+    uint16_t port;
+    unsigned int protocol; /* one of LISTEN_UDP, LISTEN_DTLS, LISTEN_TCP, LISTEN_TLS */
+};
+
+/* Both roles': what belongs to the other one has its defaults. */
 struct conf {
     char *file;
 
@@ -56,10 +64,24 @@ struct conf {
     bool hide_client_address;
     bool behavior_discovery;      /* RFC 5780; needs listeners on a 2x2 grid of addresses, ports */
     struct addr alternate_server; /* where 300 sends new clients while draining or full */
-    enum log_level log_level;
-    bool log_addresses;
+    enum log_level log_level;     /* also [local] */
+    bool log_addresses;           /* also [local] */
+    char *users_file;             /* where `callveil invite` adds users; NULL when not set */
 
-    /* [users], in file order */
+    /* [local] */
+    struct addr socks5, turn; /* where the fronts listen; ADDR_NONE: off */
+
+    /* [upstream] */
+    struct conf_url *url; /* tried in this order */
+    size_t n_url;
+    char *upstream_user, *upstream_password; /* OpaqueString-prepared */
+    uint8_t (*pin)[32]; /* SHA-256 of a SubjectPublicKeyInfo; none: certificates by CA and name */
+    size_t n_pin;
+    char *ca_file;    /* NULL: the system's */
+    struct addr *dns; /* with ports; asked through the relay */
+    size_t n_dns;
+
+    /* [users], in file order, then those of the users file */
     struct conf_user *user;
     size_t n_user;
 

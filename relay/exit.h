@@ -1,13 +1,15 @@
 /*
  * relay/exit.h - seam: open, send, connect, close towards the far side
  *
- * An exit is one way out: exit/direct.c uses sockets of this machine, a later one
- * a TURN client to another relay. A session (an allocation, a SOCKS association)
- * asks for an association and gets its *relayed address*, the one peers see.
+ * An exit is one way out: exit/direct.c uses sockets of this machine, exit/upstream/
+ * is a TURN client to another relay. A session (an allocation, a SOCKS association)
+ * asks for an association and gets its *relayed address*, the one peers see. A
+ * session that wants no more than a stream to somewhere dials, and one that has a
+ * name has it resolved at the far side.
  *
  * Everything that may take a round trip answers through assoc_events; an exit that
  * knows the answer at once calls back before the call returns, so set your state
- * first. After close() no event comes.
+ * first. (dial() and resolve() never do.) After close() no event comes.
  *
  * Owner:   the exit owns an assoc from open() to close(). A stream handed to
  *          on_connected()/on_accepted() belongs to the session from then on.
@@ -22,7 +24,9 @@
 #include "common/net/addr.h"
 
 struct assoc;
+struct dial;
 struct exit;
+struct lookup;
 struct stream;
 
 /* Documented answers of an exit; 0 is success. */
@@ -32,10 +36,12 @@ enum exit_result {
     EXIT_E_CAPACITY = 2,    /* no port, descriptor or memory left (-> 508) */
     EXIT_E_FORBIDDEN = 3,   /* policy refuses this peer (-> 403) */
     EXIT_E_TOKEN = 4,       /* the reservation token is unknown or has expired (-> 508) */
-    EXIT_E_UNREACHABLE = 5, /* connect: refused, no route (-> 447) */
-    EXIT_E_TIMEOUT = 6,     /* connect: no answer in time (-> 447) */
+    EXIT_E_UNREACHABLE = 5, /* connect: no route to the host (-> 447) */
+    EXIT_E_TIMEOUT = 6,     /* connect, resolve: no answer in time (-> 447) */
     EXIT_E_DUPLICATE = 7,   /* connect: that 5-tuple exists already (-> 446) */
     EXIT_E_DOWN = 8,        /* the way out is gone (upstream lost) */
+    EXIT_E_REFUSED = 9,     /* connect: the peer refused (-> 447) */
+    EXIT_E_NAME = 10,       /* resolve: there is no such name, or it has no address */
 };
 
 struct assoc_want {
@@ -78,6 +84,17 @@ struct assoc_events {
     void (*on_lost)(void *user, enum exit_result why);
 };
 
+/* The answer to dial(), once. `stream` is NULL unless result is EXIT_OK, else the session's (set
+ * its events before the call returns); `relayed` is where the peer sees it come from, or
+ * ADDR_NONE. The dial is gone. */
+typedef void exit_on_dialed(void *user, enum exit_result result, struct stream *stream,
+                            const struct addr *relayed);
+
+/* The answer to resolve(), once: `n` addresses (at least one with EXIT_OK, else none; port 0) in
+ * the order to be tried; they die with the call. The lookup is gone. */
+typedef void exit_on_resolved(void *user, enum exit_result result, const struct addr *addrs,
+                              size_t n);
+
 struct exit_ops {
     /* Return: 0 and *ret_assoc, and on_open() is or will be called once; or -ENOMEM. *ret_assoc is
      * written before any event, and not after one: the session may be gone by then. On a failed
@@ -100,6 +117,22 @@ struct exit_ops {
     /* From the relayed address of a TCP association to `peer`, on_connected(connect_id) answers.
      * Return: EXIT_OK when under way, or the immediate refusal (no event then). */
     enum exit_result (*connect)(struct assoc *a, const struct addr *peer, uint32_t connect_id);
+
+    /* A stream to `peer` from whichever relayed address there is: for sessions that have no
+     * association. NULL where the exit has no such thing (direct).
+     * Return: 0 and *ret, and on_dialed() will be called once, later; or -ENOMEM. */
+    int (*dial)(struct exit *e, const struct addr *peer, exit_on_dialed *on_dialed, void *user,
+                struct dial **ret);
+    /* Gives up; on_dialed() is not called. */
+    void (*hang_up)(struct dial *d);
+
+    /* The addresses of `name` (at most 255 bytes, copied), asked for at the far side and never by
+     * this machine's resolver. NULL where the exit has no such thing.
+     * Return: 0 and *ret, and on_resolved() will be called once, later; or -ENOMEM. */
+    int (*resolve)(struct exit *e, const char *name, exit_on_resolved *on_resolved, void *user,
+                   struct lookup **ret);
+    /* Gives up; on_resolved() is not called. */
+    void (*forget)(struct lookup *l);
 };
 
 struct exit {

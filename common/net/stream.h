@@ -74,6 +74,13 @@ struct stream *stream_accept(struct stream_pool *pool, int fd, SSL_CTX *tls, boo
 /* Takes a connecting or connected plain socket; on_open() when connect(2) is done, on_closed()
  * with its -errno when it fails. */
 struct stream *stream_connecting(struct stream_pool *pool, int fd, size_t max_pending);
+/* The same with a TLS client handshake behind it; on_open() when that is done. Takes `ssl`
+ * (tls_client.h), also on failure. on_closed() says -EACCES when the certificate is not the
+ * server's (tls_client_why(stream_ssl()) has the reason until the stream is freed). */
+struct stream *stream_connecting_tls(struct stream_pool *pool, int fd, SSL *ssl,
+                                     size_t max_pending);
+/* The TLS client's SSL, or NULL. */
+const SSL *stream_ssl(const struct stream *s);
 
 void stream_set_events(struct stream *s, const struct stream_events *events, void *user);
 

@@ -3,7 +3,7 @@
 
     arrows.py PATH/TO/TREE
 
-Siblings (listen, exit, later front and seal) never include each other; they meet at
+Siblings (listen, front, exit, later seal) never include each other; they meet at
 relay/client.h and relay/exit.h. A change that needs a new row needs a reason first.
 """
 
@@ -27,6 +27,8 @@ MAY_INCLUDE = {
     "relay/stats/": ["common/base/", "common/net/addr.h"],
     "relay/turn/": COMMON + ["conf/", "relay/client.h", "relay/exit.h", "relay/guard/",
                              "relay/stats/counters", "relay/usage.h"],
+    "relay/front/": COMMON + ["conf/conf.h", "relay/client.h", "relay/exit.h",
+                              "relay/stats/counters"],
     "relay/exit/": COMMON + ["conf/conf.h", "relay/exit.h", "relay/guard/", "relay/stats/counters"],
     "relay/listen/": COMMON + ["conf/conf.h", "relay/client.h", "relay/settings.h",
                                "relay/stats/counters", "relay/turn/turn.h"],

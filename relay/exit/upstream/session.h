@@ -1,0 +1,138 @@
+/*
+ * relay/exit/upstream/session.h - one allocation on a relay, as its client
+ *
+ * Allocate, Refresh, CreatePermission, ChannelBind, Send/Data and ChannelData (RFC
+ * 8656), Connect (RFC 6062), with the long-term credentials of RFC 8489 (both
+ * password algorithms; 401, 438, 437, 441, 300 and what a relay may say besides).
+ *
+ * A session is handed everything: the link, the time, each message. It keeps no
+ * timer: whoever owns it calls session_tick() when session_due_ns() has come.
+ *
+ * States (moved by session.c only):
+ *   OPENING     the link opens, or Allocate is on its way.
+ *   LIVE        on_live() was called; everything works.
+ *   ENDED       on_ended() was called, or is being: only session_free() may follow.
+ *
+ * Peers: the first datagram to an address installs a permission, and waits for it
+ * (a few do; more are dropped); then Send indications, and a channel for a peer that
+ * is busy. Permissions and channels are refreshed while they are used, and forgotten
+ * afterwards. What a peer sends is delivered whether or not we asked for it: the
+ * relay has checked the permission.
+ *
+ * Owner:   whoever made it; it owns the link. Threads: the worker's.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/net/addr.h"
+#include "relay/exit.h"
+#include "relay/exit/upstream/cred.h"
+#include "relay/exit/upstream/link.h"
+
+struct session;
+
+struct session_want {
+    bool tcp;    /* RFC 6062; the link is a stream */
+    bool v4, v6; /* both: ADDITIONAL-ADDRESS-FAMILY */
+    bool even_port, reserve, has_token;
+    uint8_t token[8];
+};
+
+/* Why a session ended. */
+enum session_end {
+    SESSION_E_LINK = 1,    /* the transport failed or closed */
+    SESSION_E_TIMEOUT,     /* the relay does not answer */
+    SESSION_E_CREDENTIALS, /* 401 to credentials, or an answer that proves nothing */
+    SESSION_E_REFUSED,     /* another error code to Allocate: see `code` */
+    SESSION_E_REDIRECTED,  /* 300: see `alternate` */
+    SESSION_E_LOST,        /* the relay has forgotten the allocation (437, 441, lifetime 0) */
+    SESSION_E_MEMORY,
+};
+
+struct session_ended {
+    enum session_end end;
+    unsigned int code;     /* STUN error code; 0: none */
+    int reason;            /* -errno of the link; 0: none */
+    struct addr alternate; /* SESSION_E_REDIRECTED */
+    char why[128];         /* one line for a log and the stats page; no addresses in it */
+};
+
+struct session_events {
+    /* As exit.h's on_open(), with result EXIT_OK. */
+    void (*on_live)(void *user, const struct assoc_opened *opened);
+    void (*on_ended)(void *user, const struct session_ended *ended);
+    void (*on_datagram)(void *user, const struct addr *peer, const uint8_t *data, size_t len,
+                        uint64_t now_ns);
+    void (*on_icmp)(void *user, const struct assoc_icmp *icmp, uint64_t now_ns);
+    /* The relay refuses this peer (403, 443...): sends to it are dropped for a while. May be NULL.
+     */
+    void (*on_peer_refused)(void *user, const struct addr *peer, unsigned int code);
+    /* Connect was answered: EXIT_OK and the CONNECTION-ID to bind, or why not. TCP only. */
+    void (*on_connect)(void *user, uint32_t connect_id, enum exit_result result,
+                       uint32_t connection_id);
+    /* ConnectionAttempt: a peer has connected. TCP only. */
+    void (*on_attempt)(void *user, const struct addr *peer, uint32_t connection_id);
+};
+
+/* Something is due earlier than the owner has been told: session_tick() at `at_ns` at the latest.
+ */
+struct session_waker {
+    void (*wake)(void *arg, uint64_t at_ns);
+    void *arg;
+};
+
+/* Takes `link` (OPENING or OPEN), also on failure; `cred` is shared, and borrowed. Nothing is
+ * called back before it returns. Return: NULL when memory is short. */
+struct session *session_new(struct link *link, struct cred *cred, const struct session_want *want,
+                            const struct session_waker *waker, const struct session_events *events,
+                            void *user, uint64_t now_ns);
+/* From now on, whose it is (a session that was made ahead is handed to who needs it). */
+void session_set_events(struct session *s, const struct session_events *events, void *user);
+/* Deletes the allocation with one Refresh of lifetime 0 (not waited for) if it is LIVE, and frees
+ * the link. NULL is fine; also from within an event. */
+void session_free(struct session *s, uint64_t now_ns);
+
+/* Retransmits, refreshes, expires. Return: when it wants to be called next (also session_due_ns()).
+ */
+uint64_t session_tick(struct session *s, uint64_t now_ns);
+uint64_t session_due_ns(const struct session *s);
+
+bool session_is_live(const struct session *s);
+/* What was opened; valid while LIVE. */
+const struct assoc_opened *session_opened(const struct session *s);
+struct link *session_link(struct session *s);
+
+/* Asks for a permission now, so that a first datagram, or a peer's, need not wait. */
+void session_permit(struct session *s, const struct addr *peer, uint64_t now_ns);
+/* One datagram; `data` is referenced until the worker's next flush (copied if it has to wait for a
+ * permission). Dropped when it cannot go. */
+void session_send(struct session *s, const struct addr *peer, const uint8_t *data, size_t len,
+                  bool dont_fragment, uint64_t now_ns);
+/* RFC 6062 Connect; on_connect() answers. Return: EXIT_OK, or the refusal (no event then). */
+enum exit_result session_connect(struct session *s, const struct addr *peer, uint32_t connect_id,
+                                 uint64_t now_ns);
+
+/* Microseconds: smoothed round trip to the relay (RFC 6298's SRTT over unretransmitted requests and
+ * keepalives), 0 before the first. */
+uint32_t session_rtt_us(const struct session *s);
+
+/* ---- a data connection (RFC 6062, section 4.4) ---- */
+
+struct data_bind;
+
+/* The answer, once: the stream is the caller's (its events are to be set before the call returns),
+ * or NULL and why: EXIT_E_DOWN the link failed, EXIT_E_TIMEOUT, EXIT_E_REFUSED the relay knows no
+ * such connection. The data_bind is gone. */
+typedef void data_bind_on_done(void *user, enum exit_result result, struct stream *stream);
+
+/* ConnectionBind of `connection_id` on a stream link that is used for nothing else (OPENING or
+ * OPEN; a ready one saves the handshake). Takes `link`, also on failure. Nothing is called back
+ * before it returns. Return: NULL when memory is short. */
+struct data_bind *data_bind_new(struct link *link, struct cred *cred, uint32_t connection_id,
+                                const struct session_waker *waker, data_bind_on_done *on_done,
+                                void *user, uint64_t now_ns);
+uint64_t data_bind_tick(struct data_bind *b, uint64_t now_ns); /* as session_tick() */
+void data_bind_free(struct data_bind *b); /* on_done() is not called; NULL is fine */
