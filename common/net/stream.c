@@ -271,7 +271,15 @@ void stream_free(struct stream *s)
     if (s->guard)
         s->guard->gone = true;
     stream_release(s);
+    if (s->farewell)
+        s->farewell(s->farewell_arg);
     free(s);
+}
+
+void stream_set_farewell(struct stream *s, void (*farewell)(void *arg), void *arg)
+{
+    s->farewell = farewell;
+    s->farewell_arg = arg;
 }
 
 /* ---- output ---- */

@@ -107,6 +107,10 @@ void stream_close(struct stream *s, int reason);
 /* Now, without a word; pending bytes are lost. NULL is fine. No event follows. */
 void stream_free(struct stream *s);
 
+/* Calls `farewell` once, from stream_free(): for whoever lent something to a stream that belongs to
+ * somebody else. */
+void stream_set_farewell(struct stream *s, void (*farewell)(void *arg), void *arg);
+
 bool stream_is_tls(const struct stream *s);
 /* Time since the stream was made or since bytes last arrived is the owner's to watch. */
 int stream_fd(const struct stream *s);

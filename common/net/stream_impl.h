@@ -88,6 +88,8 @@ struct stream {
     struct stream_guard *guard;  /* of the event being called */
     void (*then)(void *arg, struct stream *s);
     void *then_arg;
+    void (*farewell)(void *arg);
+    void *farewell_arg;
     bool reads, writes; /* which of the two events are added */
     struct event on_readable, on_writable, on_timer;
 };

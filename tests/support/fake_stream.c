@@ -16,6 +16,8 @@ struct stream {
     size_t n_in;
     bool paused, eof, eof_told, closing, broken, closed, drained_due, in_callback;
     int reason;
+    void (*farewell)(void *arg);
+    void *farewell_arg;
 };
 
 static struct list streams = {&streams, &streams};
@@ -234,6 +236,12 @@ void stream_close(struct stream *s, int reason)
     s->far->close_reason = reason;
 }
 
+void stream_set_farewell(struct stream *s, void (*farewell)(void *arg), void *arg)
+{
+    s->farewell = farewell;
+    s->farewell_arg = arg;
+}
+
 void stream_free(struct stream *s)
 {
     if (!s)
@@ -242,6 +250,8 @@ void stream_free(struct stream *s)
     s->far->freed = true;
     s->far->stream = NULL;
     free(s->in);
+    if (s->farewell)
+        s->farewell(s->farewell_arg);
     free(s);
 }
 
