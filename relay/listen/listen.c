@@ -88,6 +88,18 @@ void listen_set_free(struct listen_set *set)
     free(set);
 }
 
+bool listen_set_adopt(struct listen_set *set, struct stream *stream, const struct addr *remote,
+                      const struct addr *local)
+{
+    for (size_t i = 0; i < set->n_tcp; i++) {
+        struct addr bound = tcp_listener_addr(set->tcp[i]);
+
+        if (addr_equal(&bound, local))
+            return tcp_listener_adopt(set->tcp[i], stream, remote);
+    }
+    return false;
+}
+
 void listen_set_reloaded(struct listen_set *set)
 {
     for (size_t i = 0; i < set->n_udp; i++)

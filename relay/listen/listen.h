@@ -44,6 +44,12 @@ int listen_set_new(const struct listen_env *env, struct conf_listen *listen, siz
                    struct listen_set **ret, size_t *ret_failed);
 void listen_set_free(struct listen_set *set);
 
+/* A stream that came another way (through a proxy of this process) is served as if `remote` had
+ * connected to the TCP listener at `local`. Return: false, and the stream is still the caller's,
+ * when there is no such listener or no room. */
+bool listen_set_adopt(struct listen_set *set, struct stream *stream, const struct addr *remote,
+                      const struct addr *local);
+
 /* New settings are in place: certificates. */
 void listen_set_reloaded(struct listen_set *set);
 /* Closes TCP and TLS connections that are idle and hold no allocation (DTLS sees to its own). */
@@ -69,6 +75,7 @@ int tcp_listener_new(struct listen_set *set, const struct conf_listen *listen,
 void tcp_listener_free(struct tcp_listener *l);
 struct addr tcp_listener_addr(const struct tcp_listener *l);
 void tcp_listener_sweep(struct tcp_listener *l, uint64_t now_ns);
+bool tcp_listener_adopt(struct tcp_listener *l, struct stream *stream, const struct addr *remote);
 
 int dtls_front_new(struct listen_set *set, struct udp_listener *l, struct dtls_front **ret);
 void dtls_front_free(struct dtls_front *d);

@@ -181,42 +181,72 @@ static const struct stream_events tcp_client_events = {
 
 /* ---- accepting ---- */
 
+static bool tcp_may_connect(const struct listen_env *env)
+{
+    if (atomic_fetch_add(env->n_connections, 1) < (*env->settings)->conf->max_connections)
+        return true;
+    log_limited(LOG_LEVEL_WARNING, "max-connections reached: a connection was refused");
+    atomic_fetch_sub(env->n_connections, 1);
+    return false;
+}
+
+/* `c` is zeroed memory, and has its place among the connections. */
+static void tcp_client_start(struct tcp_client *c, struct tcp_listener *l, struct stream *stream,
+                             enum transport transport, const struct addr *remote,
+                             const struct addr *local)
+{
+    c->stream = stream;
+    c->listener = l;
+    c->last_ns = clock_now_ns();
+    c->client = (struct client){
+        .ops = &tcp_client_ops, .remote = *remote, .local = *local, .transport = transport};
+    list_append(&l->clients, &c->link);
+    counter_add(&l->env->counters->connections, 1);
+    stream_set_events(stream, &tcp_client_events, c);
+}
+
 static void tcp_client_new(struct tcp_listener *l, int fd)
 {
     const struct listen_env *env = l->env;
-    const struct settings *settings = *env->settings;
     bool tls = l->protocols & LISTEN_TLS;
     bool both = tls && (l->protocols & LISTEN_TCP);
+    struct stream *stream = NULL;
+    struct addr remote, local;
     struct tcp_client *c;
 
-    if (atomic_fetch_add(env->n_connections, 1) >= settings->conf->max_connections) {
-        log_limited(LOG_LEVEL_WARNING, "max-connections reached: a connection was refused");
+    if (!tcp_may_connect(env)) {
         close(fd);
-        atomic_fetch_sub(env->n_connections, 1);
         return;
     }
     c = calloc(1, sizeof(*c));
     if (!c)
         close(fd);
     else
-        c->stream =
-            stream_accept(env->pool, fd, tls ? settings->tls->tls : NULL, both, TCP_PENDING_MAX);
-    if (!c || !c->stream) {
+        stream = stream_accept(env->pool, fd, tls ? (*env->settings)->tls->tls : NULL, both,
+                               TCP_PENDING_MAX);
+    if (!stream) {
         atomic_fetch_sub(env->n_connections, 1);
         free(c);
         return;
     }
-    c->listener = l;
-    c->last_ns = clock_now_ns();
-    c->client = (struct client){
-        .ops = &tcp_client_ops,
-        .remote = stream_remote(c->stream),
-        .local = stream_local(c->stream),
-        .transport = tls && !both ? TRANSPORT_TLS : TRANSPORT_TCP,
-    };
-    list_append(&l->clients, &c->link);
-    counter_add(&env->counters->connections, 1);
-    stream_set_events(c->stream, &tcp_client_events, c);
+    remote = stream_remote(stream);
+    local = stream_local(stream);
+    tcp_client_start(c, l, stream, tls && !both ? TRANSPORT_TLS : TRANSPORT_TCP, &remote, &local);
+}
+
+bool tcp_listener_adopt(struct tcp_listener *l, struct stream *stream, const struct addr *remote)
+{
+    struct tcp_client *c;
+
+    if (!tcp_may_connect(l->env))
+        return false;
+    c = calloc(1, sizeof(*c));
+    if (!c) {
+        atomic_fetch_sub(l->env->n_connections, 1);
+        return false;
+    }
+    tcp_client_start(c, l, stream, TRANSPORT_TCP, remote, &l->addr);
+    return true;
 }
 
 static void tcp_on_acceptable(evutil_socket_t fd, short what, void *arg)
