@@ -8,9 +8,6 @@
  * spare enters the table and the next stranger gets a new one. A flood without
  * cookies therefore leaves nothing behind, whatever its size.
  *
- * OpenSSL talks to a BIO that has no memory: reading takes the datagram being
- * handled, once, and writing calls events->send().
- *
  * An idle session costs 45 KB, most of it OpenSSL's record buffers: for DTLS
  * SSL_MODE_RELEASE_BUFFERS does nothing, and after SSL_free_buffers() the next
  * SSL_write() crashes (OpenSSL 3.0.22: the write buffer is not made again).
@@ -28,19 +25,10 @@
 #include <string.h>
 
 #include "common/base/clock.h"
-#include "common/base/cursor.h"
 #include "common/net/dtls_impl.h"
-
-/* Header, record, and what a cipher may add (RFC 5246, section 6.2.3). */
-#define DTLS_DATAGRAM_MAX (DTLS_RECORD_HEADER + DTLS_MESSAGE_MAX + 2048)
 
 static void dtls_on_timer(evutil_socket_t fd, short what, void *arg);
 static void dtls_on_idle_timer(evutil_socket_t fd, short what, void *arg);
-
-static struct timeval dtls_timeval(uint64_t ms)
-{
-    return (struct timeval){.tv_sec = (time_t)(ms / 1000), .tv_usec = (int)(ms % 1000 * 1000)};
-}
 
 /* ---- sessions ---- */
 
@@ -70,26 +58,29 @@ static void dtls_session_free(struct dtls_session *s)
     free(s);
 }
 
+static void dtls_session_on_send(struct dtls_wire *wire, const uint8_t *data, size_t len)
+{
+    struct dtls_session *s = list_entry(wire, struct dtls_session, wire);
+
+    s->server->events->send(s->server->user, s->listener, &s->key.remote, &s->key.local, data, len);
+}
+
 static struct dtls_session *dtls_session_new(struct dtls_server *server)
 {
     struct dtls_session *s = calloc(1, sizeof(*s));
-    BIO *bio;
 
     if (!s)
         return NULL;
+    s->wire = (struct dtls_wire){.input = &server->input, .send = dtls_session_on_send};
     s->server = server;
     list_init(&s->list);
     s->ssl = SSL_new(server->ctx);
-    bio = dtls_link_bio(s);
-    if (!s->ssl || !bio) {
-        BIO_free(bio);
+    if (!s->ssl || dtls_wire_attach(&s->wire, s->ssl) < 0) {
         dtls_session_free(s);
         return NULL;
     }
-    SSL_set_bio(s->ssl, bio, bio);
     SSL_set_app_data(s->ssl, s);
     SSL_set_accept_state(s->ssl);
-    SSL_set_mtu(s->ssl, DTLS_HANDSHAKE_MTU);
     DTLS_set_timer_cb(s->ssl, dtls_on_set_timer);
     return s;
 }
@@ -213,17 +204,6 @@ static bool dtls_session_handshake(struct dtls_session *s)
     return true;
 }
 
-/* A place for the next message that nothing queued refers to. */
-static uint8_t *dtls_plain_space(struct dtls_server *server)
-{
-    if (sizeof(server->plain) - server->plain_len < DTLS_MESSAGE_MAX) {
-        if (server->events->flush)
-            server->events->flush(server->user);
-        server->plain_len = 0;
-    }
-    return server->plain + server->plain_len;
-}
-
 /* All messages of the datagram. A record that does not verify is skipped by OpenSSL in silence
  * (RFC 6347, section 4.1.2.7). */
 static void dtls_session_read(struct dtls_session *s)
@@ -232,7 +212,7 @@ static void dtls_session_read(struct dtls_session *s)
     struct dtls_guard guard = {false};
 
     for (;;) {
-        uint8_t *data = dtls_plain_space(server);
+        uint8_t *data = dtls_plain_space(&server->plain, server->events->flush, server->user);
         int n, why;
 
         ERR_clear_error();
@@ -245,7 +225,7 @@ static void dtls_session_read(struct dtls_session *s)
                 dtls_session_end(s, -EPROTO);
             return;
         }
-        server->plain_len += (size_t)n;
+        server->plain.len += (size_t)n;
         dtls_session_touch(s); /* only what verified counts: others cannot keep a session alive */
         s->guard = &guard;
         server->events->on_message(server->user, s, data, (size_t)n);
@@ -334,16 +314,16 @@ void dtls_server_input(struct dtls_server *server, void *listener, const struct 
     if (len < DTLS_RECORD_HEADER || len > DTLS_DATAGRAM_MAX)
         return;
     server->now_ns = now_ns;
-    server->input = data;
-    server->input_len = len;
+    server->input = (struct dtls_datagram){data, len};
     is_hello = dtls_hello_random(data, len, client_random);
     if (s && (!is_hello || memcmp(client_random, s->client_random, DTLS_RANDOM_LEN) == 0)) {
         s->listener = listener;
-        dtls_session_input(s);
+        if (dtls_wire_takes(s->ssl, data, len))
+            dtls_session_input(s);
     } else if (is_hello) {
         dtls_server_listen(server, listener, &key, s, client_random);
     }
-    server->input = NULL;
+    server->input.data = NULL;
 }
 
 /* ---- timers ---- */
@@ -403,7 +383,7 @@ struct dtls_server *dtls_server_new(struct event_base *base, SSL_CTX *ctx,
     list_init(&server->handshakes);
     list_init(&server->idle);
     server->idle_timer = evtimer_new(base, dtls_on_idle_timer, server);
-    server->mac = dtls_link_mac(cookie_secret);
+    server->mac = dtls_cookie_mac(cookie_secret);
     if (!server->idle_timer || !server->mac || hash_init(&server->table, 64) < 0) {
         dtls_server_free(server);
         return NULL;
@@ -449,16 +429,7 @@ size_t dtls_server_n_handshakes(const struct dtls_server *server)
 
 int dtls_session_send(struct dtls_session *s, const struct iovec *iov, int n_iov)
 {
-    struct writer w = writer_make(s->server->out, sizeof(s->server->out));
-
-    for (int i = 0; i < n_iov; i++)
-        writer_bytes(&w, iov[i].iov_base, iov[i].iov_len);
-    if (w.failed)
-        return -EMSGSIZE;
-    if (w.len == 0)
-        return 0;
-    ERR_clear_error();
-    return SSL_write(s->ssl, w.data, (int)w.len) > 0 ? 0 : -EPIPE;
+    return dtls_wire_write(s->ssl, s->server->out, iov, n_iov);
 }
 
 void dtls_session_close(struct dtls_session *s)

@@ -8,6 +8,9 @@
  * Events are called from dtls_client_input() and from the timer, never from within
  * dtls_client_send(); the owner may free the client in any of them.
  *
+ * Limits:  what verifies, once there are keys, is the server's word. During the
+ *          handshake a stranger who can forge the server's address can break it
+ *          (-EPROTO); nothing that he sends opens it.
  * Threads: the base's.
  */
 #pragma once
@@ -27,7 +30,8 @@ struct dtls_client_events {
      */
     void (*send)(void *user, const uint8_t *data, size_t len);
     void (*on_open)(void *user);
-    /* `data` stays as it is until flush() is called, so that it may be queued by reference. */
+    /* `data` stays as it is until flush() is called or the client is freed, so that it may be
+     * queued by reference. */
     void (*on_message)(void *user, const uint8_t *data, size_t len);
     /* 0 close_notify, -EPROTO fatal alert or error, -EACCES the certificate is not the server's
      * (see tls_client_why()), -ETIMEDOUT no handshake. Once; only dtls_client_free() may follow. */
@@ -44,6 +48,11 @@ void dtls_client_start(struct dtls_client *c);
 /* Without a word; dtls_client_say_goodbye() first sends close_notify. NULL is fine. */
 void dtls_client_free(struct dtls_client *c);
 void dtls_client_say_goodbye(struct dtls_client *c);
+
+/* Other times than the defaults, before dtls_client_start(): the whole handshake, and its first
+ * retransmission (then doubling). */
+void dtls_client_set_times(struct dtls_client *c, unsigned int handshake_ms,
+                           unsigned int retransmit_ms);
 
 /* One datagram from the server. */
 void dtls_client_input(struct dtls_client *c, const uint8_t *data, size_t len);

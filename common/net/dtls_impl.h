@@ -1,5 +1,5 @@
 /*
- * common/net/dtls_impl.h - what dtls.c and dtls_link.c share; nobody else's
+ * common/net/dtls_impl.h - what dtls.c and dtls_cookie.c share; nobody else's
  */
 #pragma once
 
@@ -9,9 +9,7 @@
 #include "common/base/list.h"
 #include "common/net/dtls.h"
 #include "common/net/dtls_hello.h"
-
-/* Messages stay here until the owner's flush: room for a GRO train of them beside a full one. */
-#define DTLS_PLAIN_MAX (6 * DTLS_MESSAGE_MAX)
+#include "common/net/dtls_wire.h"
 
 enum dtls_state {
     DTLS_SPARE,
@@ -29,6 +27,7 @@ struct dtls_guard {
 };
 
 struct dtls_session {
+    struct dtls_wire wire;
     struct dtls_server *server;
     SSL *ssl;
     void *listener, *user;
@@ -58,16 +57,10 @@ struct dtls_server {
     struct event *idle_timer;
     uint64_t now_ns;
 
-    const uint8_t *input; /* the datagram being handled; NULL once OpenSSL took it */
-    size_t input_len;
-
-    size_t plain_len;
-    uint8_t plain[DTLS_PLAIN_MAX];
+    struct dtls_datagram input;
+    struct dtls_plain plain;
     uint8_t out[DTLS_MESSAGE_MAX];
 };
 
-/* A BIO that reads the server's current datagram and writes by events->send(). NULL when memory is
- * short. */
-BIO *dtls_link_bio(struct dtls_session *s);
 /* What cookies are made with. NULL when memory is short. */
-EVP_MAC_CTX *dtls_link_mac(const uint8_t secret[DTLS_COOKIE_SECRET_LEN]);
+EVP_MAC_CTX *dtls_cookie_mac(const uint8_t secret[DTLS_COOKIE_SECRET_LEN]);

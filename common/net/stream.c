@@ -238,6 +238,22 @@ struct stream *stream_connecting(struct stream_pool *pool, int fd, size_t max_pe
     return s;
 }
 
+struct stream *stream_connecting_tls(struct stream_pool *pool, int fd, SSL *ssl, size_t max_pending)
+{
+    struct stream *s = stream_new(pool, fd, STREAM_CONNECTING, max_pending);
+
+    if (!s) {
+        SSL_free(ssl);
+        return NULL;
+    }
+    if (stream_tls_use(s, ssl) < 0) {
+        stream_free(s);
+        return NULL;
+    }
+    stream_arm(s);
+    return s;
+}
+
 void stream_set_events(struct stream *s, const struct stream_events *events, void *user)
 {
     s->events = events;
@@ -253,9 +269,11 @@ void stream_set_events(struct stream *s, const struct stream_events *events, voi
 void stream_release(struct stream *s)
 {
     stream_unwatch(s);
-    SSL_free(s->ssl);
+    if (!stream_ssl(s)) { /* a client's SSL still has to say why */
+        SSL_free(s->ssl);
+        s->ssl = NULL;
+    }
     SSL_CTX_free(s->tls);
-    s->ssl = NULL;
     s->tls = NULL;
     if (s->fd >= 0)
         close(s->fd);
@@ -271,6 +289,7 @@ void stream_free(struct stream *s)
     if (s->guard)
         s->guard->gone = true;
     stream_release(s);
+    SSL_free(s->ssl);
     if (s->farewell)
         s->farewell(s->farewell_arg);
     free(s);
@@ -445,6 +464,11 @@ int stream_attach(struct stream *s, struct stream_pool *pool)
 bool stream_is_tls(const struct stream *s)
 {
     return s->io == &stream_io_tls;
+}
+
+const SSL *stream_ssl(const struct stream *s)
+{
+    return s->ssl && !SSL_is_server(s->ssl) ? s->ssl : NULL;
 }
 
 int stream_fd(const struct stream *s)

@@ -15,7 +15,7 @@
  * 6062) and answers how many bytes are pending, so that the caller can pause the
  * other side.
  *
- * States: HANDSHAKE (TLS accept or TCP connect under way; sends are kept) ->
+ * States: HANDSHAKE (TCP connect or TLS handshake under way; sends are kept) ->
  * OPEN -> CLOSED (on_closed was called; only stream_free() may follow).
  * on_closed() is called once, from the event loop, never from within a call the
  * owner made on the stream.

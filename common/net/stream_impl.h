@@ -30,7 +30,7 @@ struct stream_bytes {
 enum stream_state {
     STREAM_SNIFFING,   /* accepted; the first byte decides between the next and OPEN */
     STREAM_HANDSHAKE,  /* TLS */
-    STREAM_CONNECTING, /* TCP */
+    STREAM_CONNECTING, /* TCP; with an SSL, HANDSHAKE comes next */
     STREAM_OPEN,       /* moving bytes; `closing`: only what is pending, then LINGERING */
     STREAM_LINGERING,  /* our end is said; input is thrown away until theirs comes */
     STREAM_CLOSED,     /* no descriptor, no events; on_closed() was called or is running */
@@ -116,7 +116,9 @@ void stream_bytes_clear(struct stream_bytes *b);
 
 /* Makes it a TLS server stream on the verge of its handshake. Return: 0, or -ENOMEM. */
 int stream_tls_start(struct stream *s, SSL_CTX *ctx);
-/* Return: 0 done, -EAGAIN, or -errno (-EPROTO: an alert was sent). */
+/* Makes it a TLS stream by `ssl`, which it takes. Return: 0, or -ENOMEM. */
+int stream_tls_use(struct stream *s, SSL *ssl);
+/* Return: 0 done, -EAGAIN, or -errno (-EPROTO, -EACCES: an alert was sent). */
 int stream_tls_handshake(struct stream *s);
 
 #define STREAM_SNIFF_MS     30000

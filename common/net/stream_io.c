@@ -145,7 +145,8 @@ static int stream_tls_result(struct stream *s, int r, bool *ret_waits_in, bool *
     text = ERR_reason_error_string(ERR_peek_last_error());
     log_limited(LOG_LEVEL_DEBUG, "tls: %s", text ? text : "protocol error");
     ERR_clear_error();
-    return -EPROTO;
+    /* A server asks its clients for no certificate, so this is a client's. */
+    return SSL_get_verify_result(s->ssl) != X509_V_OK ? -EACCES : -EPROTO;
 }
 
 /* errno is read after a failed call, where a clean end leaves it alone. */
@@ -155,16 +156,24 @@ static void stream_tls_before_call(void)
     errno = 0;
 }
 
-int stream_tls_start(struct stream *s, SSL_CTX *ctx)
+int stream_tls_use(struct stream *s, SSL *ssl)
 {
-    s->ssl = SSL_new(ctx);
-    if (!s->ssl || SSL_set_fd(s->ssl, s->fd) != 1) {
+    s->ssl = ssl;
+    if (!ssl || SSL_set_fd(ssl, s->fd) != 1) {
         ERR_clear_error();
         return -ENOMEM;
     }
-    SSL_set_accept_state(s->ssl);
     s->io = &stream_io_tls;
     return 0;
+}
+
+int stream_tls_start(struct stream *s, SSL_CTX *ctx)
+{
+    int r = stream_tls_use(s, SSL_new(ctx));
+
+    if (r == 0)
+        SSL_set_accept_state(s->ssl);
+    return r;
 }
 
 int stream_tls_handshake(struct stream *s)

@@ -81,7 +81,7 @@ static void stream_linger(struct stream *s)
 /* For an error that came with a TLS alert: the alert has to arrive. */
 static void stream_break(struct stream *s, int err)
 {
-    if (err != -EPROTO || !s->ssl) {
+    if ((err != -EPROTO && err != -EACCES) || !s->ssl) {
         stream_finish(s, err);
         return;
     }
@@ -309,7 +309,14 @@ static void stream_connected(struct stream *s)
         stream_finish(s, -err);
         return;
     }
-    stream_opened(s);
+    if (!s->ssl) {
+        stream_opened(s);
+        return;
+    }
+    s->state = STREAM_HANDSHAKE;
+    if (!s->closing)
+        stream_set_deadline(s, STREAM_HANDSHAKE_MS);
+    stream_handshake(s);
 }
 
 /* ---- from the loop ---- */

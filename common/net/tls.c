@@ -2,10 +2,6 @@
  * Two contexts, one certificate: what is loaded and checked for TLS is shared
  * with DTLS object by object, so that a file replaced in between cannot leave
  * the two with different keys.
- *
- * Resumption is off altogether (no cache, no tickets): a ticket key would have
- * to be shared by the workers and rotated, and a TURN session lasts so long that
- * one full handshake does not matter.
  */
 #include "common/net/tls.h"
 
@@ -20,41 +16,8 @@
 #include <time.h>
 
 #include "common/net/dtls.h"
+#include "common/net/tls_ctx.h"
 #include "common/net/tls_selfsigned.h"
-
-/* Forward secrecy and AEAD only; TLS 1.3 has nothing else anyway. Which of them is the client's
- * choice: it knows whether its processor does AES. */
-#define TLS_CIPHERS                                                                                \
-    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"                                   \
-    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:"                                   \
-    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384"
-
-/* An end-of-file without close_notify is how most TURN clients leave, and messages are framed: it
- * counts as the end, as on plain TCP. */
-#define TLS_OPTIONS                                                                                \
-    (SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET |                          \
-     SSL_OP_IGNORE_UNEXPECTED_EOF)
-
-struct tls_error {
-    char *text;
-    size_t len;
-};
-
-/* "<what>: <OpenSSL's or the system's reason>"; empties OpenSSL's error queue. Return: -1. */
-static int tls_fail(const struct tls_error *e, const char *what, const char *file)
-{
-    unsigned long code = ERR_peek_last_error();
-    const char *reason;
-
-    /* OpenSSL wraps errno: the first error of the queue has it, e.g. a file not readable. */
-    if (ERR_GET_LIB(ERR_peek_error()) == ERR_LIB_SYS)
-        reason = strerror(ERR_GET_REASON(ERR_peek_error()));
-    else
-        reason = code ? ERR_reason_error_string(code) : NULL;
-    snprintf(e->text, e->len, "%s %s: %s", what, file, reason ? reason : "unknown error");
-    ERR_clear_error();
-    return -1;
-}
 
 static bool tls_alpn_offers(const unsigned char *in, unsigned int in_len, const char *name,
                             const unsigned char **ret, unsigned char *ret_len)
@@ -89,25 +52,13 @@ static int tls_no_passphrase(char *buf, int size, int rwflag, void *user)
     return -1;
 }
 
-static SSL_CTX *tls_ctx_new(const SSL_METHOD *method, int min_version)
+static SSL_CTX *tls_server_ctx_new(const SSL_METHOD *method, int min_version)
 {
-    SSL_CTX *ctx = SSL_CTX_new(method);
+    SSL_CTX *ctx = tls_ctx_new(method, min_version);
 
     if (!ctx)
         return NULL;
-    /* Said here, so that the system's openssl.cnf can neither loosen nor break it. */
-    SSL_CTX_set_security_level(ctx, 2);
-    if (SSL_CTX_set_min_proto_version(ctx, min_version) != 1 ||
-        SSL_CTX_set_max_proto_version(ctx, 0) != 1 ||
-        SSL_CTX_set_cipher_list(ctx, TLS_CIPHERS) != 1) {
-        SSL_CTX_free(ctx);
-        return NULL;
-    }
-    SSL_CTX_set_options(ctx, TLS_OPTIONS);
-    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_num_tickets(ctx, 0);
-    SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-                              SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_alpn_select_cb(ctx, tls_on_alpn, NULL);
     SSL_CTX_set_default_passwd_cb(ctx, tls_no_passphrase);
     return ctx;
@@ -115,8 +66,8 @@ static SSL_CTX *tls_ctx_new(const SSL_METHOD *method, int min_version)
 
 static int tls_make_contexts(struct tls_server *t)
 {
-    t->tls = tls_ctx_new(TLS_server_method(), TLS1_2_VERSION);
-    t->dtls = tls_ctx_new(DTLS_server_method(), DTLS1_2_VERSION);
+    t->tls = tls_server_ctx_new(TLS_server_method(), TLS1_2_VERSION);
+    t->dtls = tls_server_ctx_new(DTLS_server_method(), DTLS1_2_VERSION);
     if (!t->tls || !t->dtls)
         return -1;
     /* One read(2) for many small records instead of two for each. */
@@ -167,24 +118,13 @@ static int tls_set_not_after(struct tls_server *t)
     return 0;
 }
 
-/* The digest of the SubjectPublicKeyInfo, as in RFC 7469, section 2.4. */
 static int tls_set_pin(struct tls_server *t)
 {
-    X509_PUBKEY *spki = X509_get_X509_PUBKEY(SSL_CTX_get0_certificate(t->tls));
-    unsigned char digest[EVP_MAX_MD_SIZE], *der = NULL;
-    unsigned char base64[64];
-    unsigned int digest_len;
-    int der_len = i2d_X509_PUBKEY(spki, &der);
-    int ok;
+    unsigned char digest[TLS_PIN_LEN];
 
-    if (der_len <= 0)
+    if (tls_spki_digest(SSL_CTX_get0_certificate(t->tls), digest) < 0)
         return -1;
-    ok = EVP_Digest(der, (size_t)der_len, digest, &digest_len, EVP_sha256(), NULL);
-    OPENSSL_free(der);
-    if (ok != 1)
-        return -1;
-    EVP_EncodeBlock(base64, digest, (int)digest_len);
-    snprintf(t->pin, sizeof(t->pin), "sha256/%.50s", (const char *)base64);
+    tls_pin_format(digest, t->pin);
     return 0;
 }
 

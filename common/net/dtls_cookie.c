@@ -1,9 +1,8 @@
 /*
- * OpenSSL's two questions to its surroundings: where datagrams come from and go
- * to (a BIO without memory), and what a client's cookie is.
+ * What a client's cookie is: nothing is kept of who was sent one, it is computed
+ * again when it comes back.
  */
 #include <openssl/params.h>
-#include <pthread.h>
 #include <string.h>
 
 #include "common/base/clock.h"
@@ -12,82 +11,6 @@
 
 #define DTLS_COOKIE_LEN       32
 #define DTLS_COOKIE_WINDOW_NS (30 * NS_PER_S)
-
-/* ---- the BIO: one datagram in, datagrams out ---- */
-
-static int dtls_bio_read(BIO *bio, char *buf, int cap)
-{
-    struct dtls_session *s = BIO_get_data(bio);
-    struct dtls_server *server = s->server;
-    size_t len = server->input_len;
-
-    BIO_clear_retry_flags(bio);
-    if (!server->input || cap < 0 || len > (size_t)cap) {
-        BIO_set_retry_read(bio);
-        return -1;
-    }
-    memcpy(buf, server->input, len);
-    server->input = NULL;
-    return (int)len;
-}
-
-static int dtls_bio_write(BIO *bio, const char *data, int len)
-{
-    struct dtls_session *s = BIO_get_data(bio);
-    struct dtls_server *server = s->server;
-
-    BIO_clear_retry_flags(bio);
-    server->events->send(server->user, s->listener, &s->key.remote, &s->key.local,
-                         (const uint8_t *)data, (size_t)len);
-    return len;
-}
-
-static long dtls_bio_ctrl(BIO *bio, int cmd, long num, void *ptr)
-{
-    switch (cmd) {
-    case BIO_CTRL_FLUSH:
-    case BIO_CTRL_DUP:
-        return 1;
-    default:
-        /* No peer address, no MTU, no timeouts: OpenSSL takes 0 for "unknown". */
-        return 0;
-    }
-}
-
-static int dtls_bio_create(BIO *bio)
-{
-    BIO_set_init(bio, 1);
-    return 1;
-}
-
-static BIO_METHOD *dtls_bio_method;
-static pthread_once_t dtls_bio_once = PTHREAD_ONCE_INIT;
-
-static void dtls_make_bio_method(void)
-{
-    BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "callveil datagram");
-
-    if (!m)
-        return;
-    BIO_meth_set_read(m, dtls_bio_read);
-    BIO_meth_set_write(m, dtls_bio_write);
-    BIO_meth_set_ctrl(m, dtls_bio_ctrl);
-    BIO_meth_set_create(m, dtls_bio_create);
-    dtls_bio_method = m;
-}
-
-BIO *dtls_link_bio(struct dtls_session *s)
-{
-    BIO *bio;
-
-    pthread_once(&dtls_bio_once, dtls_make_bio_method);
-    bio = dtls_bio_method ? BIO_new(dtls_bio_method) : NULL;
-    if (bio)
-        BIO_set_data(bio, s);
-    return bio;
-}
-
-/* ---- cookies ---- */
 
 static bool dtls_make_cookie(const struct dtls_session *s, uint64_t window,
                              uint8_t ret[DTLS_COOKIE_LEN])
@@ -139,7 +62,7 @@ void dtls_ctx_init(SSL_CTX *ctx)
     SSL_CTX_set_cookie_verify_cb(ctx, dtls_on_verify_cookie);
 }
 
-EVP_MAC_CTX *dtls_link_mac(const uint8_t secret[DTLS_COOKIE_SECRET_LEN])
+EVP_MAC_CTX *dtls_cookie_mac(const uint8_t secret[DTLS_COOKIE_SECRET_LEN])
 {
     EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
     EVP_MAC_CTX *mac = hmac ? EVP_MAC_CTX_new(hmac) : NULL;
