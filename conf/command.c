@@ -8,9 +8,9 @@
 
 #include "conf/conf.h"
 #include "conf/option.h"
+#include "conf/path.h"
 #include "conf/suggest.h"
 
-#define DEFAULT_FILE "/etc/callveil/relay.conf"
 #define HELP_COLUMNS 78
 
 enum exit_status {
@@ -64,7 +64,7 @@ static int print_option(const struct conf_option *o)
     putchar('\n');
     print_wrapped("# ", o->help);
     printf("# Value: %s.\n", option_type(o, type));
-    if (o == &options[OPT_secret])
+    if (o == &options[OPT_relay_secret])
         return print_fresh_secret();
     if (*o->def)
         printf("%s = %s\n", o->name, o->def);
@@ -73,28 +73,68 @@ static int print_option(const struct conf_option *o)
     return EXIT_DONE;
 }
 
-static int command_defaults(void)
+static const char *role_name(unsigned int role)
+{
+    return role == ROLE_local ? "local" : "relay";
+}
+
+static int print_section(unsigned int role, int section)
 {
     int r = EXIT_DONE;
 
-    puts("# Every option of the relay with its default; relay.conf(5) says more.\n"
-         "# Lines that start with '#' are comments, or options that have no default.");
-    for (int s = 0; s < N_SECTIONS && r == EXIT_DONE; s++) {
-        putchar('\n');
-        print_wrapped("# ", sections[s].help);
-        printf("[%s]\n", sections[s].name);
-        if (s == SECTION_users)
-            puts("#alice = a password of alice's own");
-        for (int i = 0; i < N_OPTIONS && r == EXIT_DONE; i++)
-            if ((int)options[i].section == s)
-                r = print_option(&options[i]);
-    }
+    putchar('\n');
+    print_wrapped("# ", sections[section].help);
+    printf("[%s]\n", sections[section].name);
+    if (section == SECTION_users)
+        puts("#alice = a password of alice's own");
+    for (int i = 0; i < N_OPTIONS && r == EXIT_DONE; i++)
+        if ((int)options[i].section == section && options[i].roles & role)
+            r = print_option(&options[i]);
     return r;
 }
 
-static int command_check(const char *file)
+static int command_defaults(unsigned int role)
 {
-    struct conf *conf = conf_load(file, "relay");
+    int r = EXIT_DONE;
+
+    printf("# Every option of \"callveil %s\" with its default; %s.conf(5) says more.\n"
+           "# Lines that start with '#' are comments, or options that have no default.\n",
+           role_name(role), role_name(role));
+    for (int s = 0; s < N_SECTIONS && r == EXIT_DONE; s++)
+        if (sections[s].roles & role)
+            r = print_section(role, s);
+    return r;
+}
+
+/* Whose file it is: the first section tells. One that does not is taken for the relay's, whose
+ * loader then says what is wrong with it. */
+static unsigned int file_role(const char *file)
+{
+    FILE *in = fopen(file, "re");
+    unsigned int role = ROLE_relay;
+    char *line = NULL;
+    size_t cap = 0;
+
+    while (in && getline(&line, &cap, in) >= 0) {
+        const char *text = line + strspn(line, " \t\xef\xbb\xbf");
+
+        if (*text != '[')
+            continue;
+        if (strncmp(text, "[local]", 7) == 0 || strncmp(text, "[upstream]", 10) == 0)
+            role = ROLE_local;
+        break;
+    }
+    if (line)
+        explicit_bzero(line, cap); /* a password, if names stand before the first section */
+    free(line);
+    if (in)
+        fclose(in);
+    return role;
+}
+
+static int check_file(const char *file, unsigned int role)
+{
+    struct conf *conf = conf_load(file, role_name(role ? role : file_role(file)));
 
     if (!conf)
         return EXIT_USAGE;
@@ -103,11 +143,35 @@ static int command_check(const char *file)
     return EXIT_DONE;
 }
 
+static int command_check(const char *file, unsigned int role)
+{
+    char *local;
+    int r;
+
+    if (file || role != ROLE_local)
+        return check_file(file ? file : CONF_RELAY_FILE, role);
+    local = conf_local_file();
+    if (!local) {
+        fputs("callveil config: no home directory; name the file with -c\n", stderr);
+        return EXIT_USAGE;
+    }
+    r = check_file(local, role);
+    free(local);
+    return r;
+}
+
+static const char *files_of(unsigned int roles)
+{
+    return roles == ROLE_both    ? "relay.conf and local.conf"
+           : roles == ROLE_local ? "local.conf"
+                                 : "relay.conf";
+}
+
 static void explain_option(const struct conf_option *o)
 {
     char type[OPTION_TYPE_LEN];
 
-    printf("%s, in section [%s]\n", o->name, sections[o->section].name);
+    printf("%s, in section [%s] of %s\n", o->name, sections[o->section].name, files_of(o->roles));
     print_wrapped("    ", o->help);
     printf("    Value: %s.\n    Default: %s\n", option_type(o, type), *o->def ? o->def : "not set");
 }
@@ -152,7 +216,7 @@ static int command_explain(const char *key)
     for (int i = 0; i < N_SECTIONS; i++) {
         if (strcmp(sections[i].name, key) != 0)
             continue;
-        printf("[%s]\n", sections[i].name);
+        printf("[%s] of %s\n", sections[i].name, files_of(sections[i].roles));
         print_wrapped("    ", sections[i].help);
         n_found++;
     }
@@ -161,22 +225,33 @@ static int command_explain(const char *key)
 
 static int usage(FILE *to)
 {
-    fputs("usage: callveil config [-c FILE] --check\n"
-          "       callveil config --defaults\n"
+    fputs("usage: callveil config [-c FILE] [--role ROLE] --check\n"
+          "       callveil config [--role ROLE] --defaults\n"
           "       callveil config --explain KEY\n"
           "\n"
-          "  --check        report every error of FILE (default " DEFAULT_FILE ")\n"
+          "  --check        report every error of FILE\n"
           "  --defaults     print a complete configuration with every default\n"
-          "  --explain KEY  say what an option is for, its values and its default\n",
+          "  --explain KEY  say what an option is for, its values and its default\n"
+          "  --role ROLE    relay or local: whose configuration. Otherwise --check goes by the\n"
+          "                 file's first section, and --defaults prints the relay's\n"
+          "\n"
+          "FILE is " CONF_RELAY_FILE ", or for local\n"
+          "~/.config/callveil/local.conf, unless given.\n",
           to);
     return to == stdout ? EXIT_DONE : EXIT_USAGE;
 }
 
-static int run(int action, const char *file, const char *key)
+struct arguments {
+    int action, n_actions; /* 'C', 'D' or 'E' */
+    const char *file, *key;
+    unsigned int role; /* 0: not given */
+};
+
+static int run(const struct arguments *a)
 {
-    int r = action == 'C'   ? command_check(file)
-            : action == 'D' ? command_defaults()
-                            : command_explain(key);
+    int r = a->action == 'C'   ? command_check(a->file, a->role)
+            : a->action == 'D' ? command_defaults(a->role ? a->role : ROLE_relay)
+                               : command_explain(a->key);
 
     /* A full disk behind "--defaults > relay.conf" must not pass for a configuration. */
     if (fflush(stdout) != 0) {
@@ -186,31 +261,52 @@ static int run(int action, const char *file, const char *key)
     return r;
 }
 
+/* Return: whether the argument is one that we have. */
+static bool take_argument(struct arguments *a, int c)
+{
+    switch (c) {
+    case 'c':
+        a->file = optarg;
+        return true;
+    case 'r':
+        a->role = role_find(optarg);
+        if (!a->role)
+            fprintf(stderr, "callveil config: a role is relay or local\n");
+        return a->role != 0;
+    case 'E':
+        a->key = optarg; /* fallthrough */
+    case 'C':
+    case 'D':
+        a->action = c;
+        a->n_actions++;
+        return true;
+    default:
+        return false;
+    }
+}
+
 int conf_command(int argc, char **argv)
 {
     static const struct option words[] = {
-        {"check", no_argument, NULL, 'C'},         {"defaults", no_argument, NULL, 'D'},
-        {"explain", required_argument, NULL, 'E'}, {"config", required_argument, NULL, 'c'},
-        {"help", no_argument, NULL, 'h'},          {0},
+        {"check", no_argument, NULL, 'C'},
+        {"defaults", no_argument, NULL, 'D'},
+        {"explain", required_argument, NULL, 'E'},
+        {"config", required_argument, NULL, 'c'},
+        {"role", required_argument, NULL, 'r'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
     };
-    const char *file = DEFAULT_FILE, *key = NULL;
-    int c, action = 0, n_actions = 0;
+    struct arguments a = {0};
+    int c;
 
     optind = 0; /* glibc: start afresh, main() has been through argv already */
     while ((c = getopt_long(argc, argv, "+c:h", words, NULL)) != -1) {
         if (c == 'h')
             return usage(stdout);
-        if (c == '?')
+        if (!take_argument(&a, c))
             return usage(stderr);
-        if (c == 'c') {
-            file = optarg;
-            continue;
-        }
-        key = c == 'E' ? optarg : key;
-        action = c;
-        n_actions++;
     }
-    if (n_actions != 1 || optind < argc)
+    if (a.n_actions != 1 || optind < argc)
         return usage(stderr);
-    return run(action, file, key);
+    return run(&a);
 }

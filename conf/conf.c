@@ -6,34 +6,36 @@
 #include <string.h>
 
 #include "conf/loader.h"
+#include "conf/option.h"
 #include "conf/report.h"
+#include "conf/url.h"
 #include "conf/user.h"
 
-/* One role so far; its sections are the whole table. */
-static bool role_exists(const char *role, const char *name)
+static unsigned int find_role(const char *role, const char *name)
 {
     struct report report = {.name = name};
+    unsigned int bit = role_find(role);
 
-    if (strcmp(role, "relay") == 0)
-        return true;
-    report_error(&report, 0, "there is no role \"%s\"", role);
-    return false;
+    if (!bit)
+        report_error(&report, 0, "there is no role \"%s\"", role);
+    return bit;
 }
 
 struct conf *conf_load(const char *file, const char *role)
 {
     struct report report = {.name = file};
+    unsigned int bit = find_role(role, file);
     struct conf *conf;
     FILE *in;
 
-    if (!role_exists(role, file))
+    if (!bit)
         return NULL;
     in = fopen(file, "re");
     if (!in) {
         report_error(&report, 0, "cannot be opened: %s", strerror(errno));
         return NULL;
     }
-    conf = loader_load(in, file);
+    conf = loader_load(in, file, bit);
     fclose(in);
     return conf;
 }
@@ -41,17 +43,18 @@ struct conf *conf_load(const char *file, const char *role)
 struct conf *conf_load_text(const char *text, const char *name, const char *role)
 {
     struct report report = {.name = name};
+    unsigned int bit = find_role(role, name);
     struct conf *conf;
     FILE *in;
 
-    if (!role_exists(role, name))
+    if (!bit)
         return NULL;
     in = fmemopen((void *)(uintptr_t)text, strlen(text), "r");
     if (!in) {
         report_error(&report, 0, "cannot be read: %s", strerror(errno));
         return NULL;
     }
-    conf = loader_load(in, name);
+    conf = loader_load(in, name, bit);
     fclose(in);
     return conf;
 }
@@ -71,7 +74,16 @@ void conf_free(struct conf *conf)
         user_deinit(&conf->user[i]);
     for (size_t i = 0; i < conf->n_secret; i++)
         free_secret(conf->secret[i]);
+    for (size_t i = 0; i < conf->n_url; i++)
+        url_deinit(&conf->url[i]);
     free_secret(conf->stats_token);
+    free_secret(conf->upstream_password);
+    free(conf->upstream_user);
+    free(conf->url);
+    free(conf->pin);
+    free(conf->ca_file);
+    free(conf->dns);
+    free(conf->users_file);
     free(conf->user);
     free(conf->secret);
     free(conf->listen);

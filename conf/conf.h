@@ -46,7 +46,8 @@ struct conf_url {
     unsigned int protocol; /* one of LISTEN_UDP, LISTEN_DTLS, LISTEN_TCP, LISTEN_TLS */
 };
 
-/* Both roles': what belongs to the other one has its defaults. */
+/* Both roles': what belongs to the other one has its defaults, except that `listen` of "local" is
+ * its `turn` address (or nothing): no listener of the relay's opens on somebody's laptop. */
 struct conf {
     char *file;
 
@@ -109,9 +110,9 @@ struct conf {
     char *stats_token;        /* NULL when not set */
 };
 
-/* Loads `file`. Every error of the file is reported, one "file:line: what is wrong" line each, to
- * stderr. Return: the configuration, or NULL after any error. `role` is "relay" (later also
- * "local"): the sections that are valid. */
+/* Loads `file`, and the users file that it names. Every error in them is reported, one "file:line:
+ * what is wrong" line each, to stderr. Return: the configuration, or NULL after any error. `role`
+ * is "relay" or "local": the sections that are valid. */
 struct conf *conf_load(const char *file, const char *role);
 /* As conf_load(), from text; `name` stands for the file in messages. Used by tests and the demo. */
 struct conf *conf_load_text(const char *text, const char *name, const char *role);

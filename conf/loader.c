@@ -12,6 +12,8 @@
  * line as it stands in the file (conf/value.h has the rules). A non-empty line for which inih did
  * not call back by the time it asks for the next one was not understood.
  *
+ * A relay's users file is read the same way after the main file, into the same configuration.
+ *
  * One kind of value goes on for more lines: a list whose line ends in a comma, on indented lines.
  */
 #include "conf/loader.h"
@@ -23,63 +25,60 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "conf/check.h"
-#include "conf/conf.h"
-#include "conf/option.h"
-#include "conf/report.h"
+#include "conf/loader_impl.h"
 #include "conf/suggest.h"
-#include "conf/user.h"
 #include "conf/value.h"
-
-/* Besides enum section_id. */
-#define IN_NO_SECTION      (-1) /* before the first */
-#define IN_UNKNOWN_SECTION (-2) /* reported; its lines are passed over */
-
-struct user_line {
-    size_t user; /* index in conf->user */
-    unsigned int line;
-};
-
-struct loader {
-    FILE *in;
-    struct report report;
-    struct conf *conf;
-    int failed; /* -errno: memory is short, or the file cannot be read */
-
-    char *line; /* getline's */
-    size_t line_cap;
-    char *text; /* in `line`, trimmed */
-    unsigned int line_no;
-    bool waits; /* inih has the line and has not called back */
-
-    int section;
-    int open_list; /* the option whose list ended in a comma, or -1 */
-    unsigned int open_list_line;
-    bool is_more; /* the line belongs to that list */
-
-    struct conf_lines lines;
-    struct user_line *user_line; /* one per user */
-};
 
 static bool is_blank(char c)
 {
     return c == ' ' || c == '\t';
 }
 
+static bool section_is_valid(const struct loader *l, int section)
+{
+    return l->in_users_file ? section == SECTION_users : (sections[section].roles & l->role) != 0;
+}
+
+/* One that exists, but not here: the person took one file for another. */
+static void on_foreign_section(struct loader *l, const char *name)
+{
+    if (l->in_users_file)
+        report_error(&l->report, l->line_no, "section [%s] does not belong in a users file", name);
+    else
+        report_error(&l->report, l->line_no,
+                     "section [%s] does not belong in the configuration of \"callveil %s\"", name,
+                     l->role == ROLE_relay ? "relay" : "local");
+}
+
 static void on_unknown_section(struct loader *l, const char *name)
 {
     char quote[VALUE_QUOTE_LEN];
     const char *names[N_SECTIONS], *near;
+    size_t n = 0;
 
-    for (size_t i = 0; i < N_SECTIONS; i++)
-        names[i] = sections[i].name;
-    near = suggest(name, names, N_SECTIONS);
+    for (int i = 0; i < N_SECTIONS; i++)
+        if (section_is_valid(l, i))
+            names[n++] = sections[i].name;
+    near = suggest(name, names, n);
     if (near)
         report_error(&l->report, l->line_no, "unknown section %s (did you mean [%s]?)",
                      value_quote(name, quote), near);
     else
         report_error(&l->report, l->line_no, "unknown section %s", value_quote(name, quote));
-    l->section = IN_UNKNOWN_SECTION;
+}
+
+static void find_section(struct loader *l, const char *name)
+{
+    int section = 0;
+
+    while (section < N_SECTIONS && strcmp(sections[section].name, name) != 0)
+        section++;
+    if (section == N_SECTIONS)
+        on_unknown_section(l, name);
+    else if (!section_is_valid(l, section))
+        on_foreign_section(l, name);
+    else
+        l->section = section;
 }
 
 /* inih ignores what follows "]" and cuts long names. */
@@ -99,11 +98,7 @@ static void on_section(struct loader *l)
         return;
     }
     *end = '\0';
-    for (int i = 0; i < N_SECTIONS; i++)
-        if (strcmp(sections[i].name, name) == 0)
-            l->section = i;
-    if (l->section == IN_UNKNOWN_SECTION)
-        on_unknown_section(l, name);
+    find_section(l, name);
     *end = ']';
 }
 
@@ -206,6 +201,8 @@ static void on_unknown_option(struct loader *l, const char *name)
 
     value_quote(name, quote);
     for (int i = 0; i < N_OPTIONS; i++) {
+        if (!(options[i].roles & l->role))
+            continue;
         if ((int)options[i].section == l->section) {
             names[n++] = options[i].name;
         } else if (strcmp(options[i].name, name) == 0) {
@@ -278,7 +275,7 @@ static void store(struct loader *l, int option, char *value)
 
 static void on_option(struct loader *l, const char *name, char *value)
 {
-    int option = option_find((enum section_id)l->section, name);
+    int option = option_find(l->role, (enum section_id)l->section, name);
 
     if (option < 0) {
         on_unknown_option(l, name);
@@ -292,46 +289,6 @@ static void on_option(struct loader *l, const char *name, char *value)
     if (l->lines.line[option] == 0)
         l->lines.line[option] = l->line_no;
     store(l, option, value);
-}
-
-static int add_user(struct loader *l, const struct conf_user *user)
-{
-    struct conf *conf = l->conf;
-    struct conf_user *users;
-    struct user_line *lines;
-
-    lines = reallocarray(l->user_line, conf->n_user + 1, sizeof(*lines));
-    if (!lines)
-        return -ENOMEM;
-    l->user_line = lines;
-    users = reallocarray(conf->user, conf->n_user + 1, sizeof(*users));
-    if (!users)
-        return -ENOMEM;
-    conf->user = users;
-    lines[conf->n_user] = (struct user_line){conf->n_user, l->line_no};
-    users[conf->n_user++] = *user;
-    return 0;
-}
-
-static void on_user(struct loader *l, const char *name, char *value)
-{
-    char why[VALUE_WHY_LEN], quote[VALUE_QUOTE_LEN];
-    struct conf_user user;
-    bool quoted = false;
-    int r = value_unwrap(value, true, &quoted, why);
-
-    if (r == 0)
-        r = user_parse(name, value, quoted, &user, why);
-    if (r > 0) {
-        report_error(&l->report, l->line_no, "user %s: %s", value_quote(name, quote), why);
-        l->lines.bad_user = true;
-    } else if (r == 0) {
-        r = add_user(l, &user);
-        if (r < 0)
-            user_deinit(&user);
-    }
-    if (r < 0)
-        l->failed = r;
 }
 
 /* inih ended the name at ':', or there was none. */
@@ -367,85 +324,116 @@ static int on_line(void *arg, const char *section, const char *name, const char 
     else if (*separator == ':')
         on_colon(l);
     else if (l->section == SECTION_users)
-        on_user(l, name, separator + 1);
+        loader_on_user(l, name, separator + 1);
     else
         on_option(l, name, separator + 1);
     return 1;
 }
 
-static void store_defaults(struct loader *l)
+static void store_default(struct loader *l, int option)
 {
-    char *text;
+    char *text = strdup(options[option].def);
 
-    for (int i = 0; i < N_OPTIONS; i++) {
-        if (l->lines.line[i] > 0 || !*options[i].def)
-            continue;
-        text = strdup(options[i].def);
-        if (!text) {
-            l->failed = -ENOMEM;
-            return;
-        }
-        store(l, i, text);
-        free(text);
-    }
-}
-
-struct named_line {
-    const char *name;
-    unsigned int line;
-};
-
-static int compare_named_lines(const void *a, const void *b)
-{
-    const struct named_line *x = a, *y = b;
-    int r = strcmp(x->name, y->name);
-
-    return r ? r : (x->line > y->line) - (x->line < y->line);
-}
-
-/* After the last line, on a sorted copy: a file may hold very many users. */
-static void check_user_names(struct loader *l)
-{
-    const struct conf *conf = l->conf;
-    struct named_line *sorted = calloc(conf->n_user + 1, sizeof(*sorted));
-    char quote[VALUE_QUOTE_LEN];
-
-    if (!sorted) {
+    if (!text) {
         l->failed = -ENOMEM;
         return;
     }
-    for (size_t i = 0; i < conf->n_user; i++)
-        sorted[i] = (struct named_line){conf->user[i].name, l->user_line[i].line};
-    qsort(sorted, conf->n_user, sizeof(*sorted), compare_named_lines);
-    for (size_t i = 1; i < conf->n_user; i++)
-        if (strcmp(sorted[i - 1].name, sorted[i].name) == 0)
-            report_error(&l->report, sorted[i].line, "user %s: already on line %u",
-                         value_quote(sorted[i].name, quote), sorted[i - 1].line);
-    free(sorted);
+    store(l, option, text);
+    free(text);
+}
+
+/* Whether this role has a row of its own for the other role's field. */
+static bool has_own_row(const struct loader *l, int option)
+{
+    for (int i = 0; i < N_OPTIONS; i++)
+        if (options[i].roles & l->role && option_same_field(&options[i], &options[option]))
+            return true;
+    return false;
+}
+
+static void store_defaults(struct loader *l)
+{
+    for (int i = 0; i < N_OPTIONS && l->failed == 0; i++) {
+        if (l->lines.line[i] > 0 || !*options[i].def || i == OPT_relay_listen)
+            continue;
+        if (options[i].roles & l->role || !has_own_row(l, i))
+            store_default(l, i);
+    }
+}
+
+/* The listeners of the relay's turn/: those of its own file, or of "local" the one on loopback. */
+static void store_listeners(struct loader *l)
+{
+    struct conf *conf = l->conf;
+
+    if (l->role == ROLE_relay && l->lines.line[OPT_relay_listen] == 0)
+        store_default(l, OPT_relay_listen);
+    if (l->role == ROLE_relay || conf->turn.family == ADDR_NONE)
+        return;
+    conf->listen = calloc(1, sizeof(*conf->listen));
+    if (!conf->listen) {
+        l->failed = -ENOMEM;
+        return;
+    }
+    conf->listen[0] = (struct conf_listen){conf->turn, LISTEN_UDP | LISTEN_TCP};
+    conf->n_listen = 1;
+}
+
+static void parse(struct loader *l)
+{
+    l->section = IN_NO_SECTION;
+    l->open_list = -1;
+    l->line_no = 0;
+    if (ini_parse_stream(line_reader, l, on_line, l) == -2)
+        l->failed = -ENOMEM;
+}
+
+/* One that does not exist is empty: nobody has been invited yet. */
+static void parse_users_file(struct loader *l)
+{
+    const char *main_name = l->report.name;
+    FILE *main_in = l->in;
+
+    l->report.name = l->conf->users_file;
+    l->in = fopen(l->conf->users_file, "re");
+    if (l->in) {
+        l->in_users_file = true;
+        parse(l);
+        l->in_users_file = false;
+        fclose(l->in);
+    } else if (errno != ENOENT) {
+        report_error(&l->report, 0, "cannot be opened: %s", strerror(errno));
+    }
+    l->in = main_in;
+    if (l->failed == 0)
+        l->report.name = main_name;
 }
 
 static void load(struct loader *l)
 {
-    int r = ini_parse_stream(line_reader, l, on_line, l);
-
-    if (r == -2)
-        l->failed = -ENOMEM;
+    parse(l);
+    if (l->failed == 0 && l->conf->users_file)
+        parse_users_file(l);
     if (l->failed == 0)
         store_defaults(l);
     if (l->failed == 0)
-        check_user_names(l);
+        store_listeners(l);
+    if (l->failed == 0)
+        loader_check_user_names(l);
     if (l->failed == 0)
         conf_check(l->conf, &l->lines, &l->report);
+    if (l->failed != 0)
+        report_error(&l->report, 0, "cannot be read: %s", strerror(-l->failed));
 }
 
-struct conf *loader_load(FILE *in, const char *name)
+struct conf *loader_load(FILE *in, const char *name, unsigned int role)
 {
     struct loader l = {
         .in = in,
+        .role = role,
         .report = {.name = name},
         .conf = calloc(1, sizeof(*l.conf)),
-        .section = IN_NO_SECTION,
-        .open_list = -1,
+        .lines = {.role = role},
     };
 
     if (l.conf)
@@ -453,9 +441,7 @@ struct conf *loader_load(FILE *in, const char *name)
     if (l.conf && l.conf->file)
         load(&l);
     else
-        l.failed = -ENOMEM;
-    if (l.failed != 0)
-        report_error(&l.report, 0, "cannot be read: %s", strerror(-l.failed));
+        report_error(&l.report, 0, "cannot be read: %s", strerror(ENOMEM));
     if (l.report.n_errors > 0) {
         conf_free(l.conf);
         l.conf = NULL;

@@ -7,6 +7,7 @@
 
 struct conf;
 
-/* Reports every error of `in`, which stays the caller's; `name` stands for it in messages.
+/* Reports every error of `in`, which stays the caller's, and of the users file that it names;
+ * `name` stands for it in messages. `role` is one bit of enum role.
  * Return: the configuration, or NULL after any error. */
-struct conf *loader_load(FILE *in, const char *name);
+struct conf *loader_load(FILE *in, const char *name, unsigned int role);

@@ -9,7 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
+#include "conf/opaque.h"
+#include "conf/url.h"
 #include "conf/value.h"
 
 struct option_kind {
@@ -270,6 +273,90 @@ static int store_listen_or_off(const struct conf_option *o, const char *text, st
     return value_addr(text, field(o, conf), why);
 }
 
+/* Programs of this machine only: whoever else could ask would be relayed without a password. */
+static int store_loopback_or_off(const struct conf_option *o, const char *text, struct conf *conf,
+                                 char *why)
+{
+    char quote[VALUE_QUOTE_LEN];
+    struct addr addr = {0};
+    int r = 0;
+
+    if (strcmp(text, "off") != 0)
+        r = value_addr(text, &addr, why);
+    if (r == 0 && addr.family != ADDR_NONE && !addr_is_loopback(&addr))
+        r = value_bad(why, "%s is not a loopback address", value_quote(text, quote));
+    if (r == 0)
+        *(struct addr *)field(o, conf) = addr;
+    return r;
+}
+
+static bool url_equal(const struct conf_url *a, const struct conf_url *b)
+{
+    return a->port == b->port && a->protocol == b->protocol && strcasecmp(a->host, b->host) == 0;
+}
+
+static int store_url(const struct conf_option *o, const char *text, struct conf *conf, char *why)
+{
+    char quote[VALUE_QUOTE_LEN];
+    struct conf_url url, *at;
+    int r = url_parse(text, &url, why);
+
+    if (r != 0)
+        return r;
+    for (size_t i = 0; i < conf->n_url && r == 0; i++)
+        if (url_equal(&conf->url[i], &url))
+            r = value_bad(why, "%s is listed twice", value_quote(text, quote));
+    at = r == 0 ? list_grow(o, conf, sizeof(*at)) : NULL;
+    if (at)
+        *at = url;
+    else
+        url_deinit(&url);
+    return r == 0 && !at ? -ENOMEM : r;
+}
+
+static int store_pin(const struct conf_option *o, const char *text, struct conf *conf, char *why)
+{
+    uint8_t pin[URL_PIN_LEN], *at;
+    int r = url_pin_parse(text, pin, why);
+
+    if (r != 0)
+        return r;
+    at = list_grow(o, conf, sizeof(pin));
+    if (!at)
+        return -ENOMEM;
+    memcpy(at, pin, sizeof(pin));
+    return 0;
+}
+
+static int store_nameserver(const struct conf_option *o, const char *text, struct conf *conf,
+                            char *why)
+{
+    char quote[VALUE_QUOTE_LEN];
+    struct addr addr, *at;
+
+    if (!addr_parse_ip(text, 53, &addr) && !addr_parse(text, &addr))
+        return value_bad(why, "%s is not an IP address, nor one with a port",
+                         value_quote(text, quote));
+    if (addr_is_any(&addr) || addr.port == 0)
+        return value_bad(why, "%s cannot be asked", value_quote(text, quote));
+    at = list_grow(o, conf, sizeof(*at));
+    if (!at)
+        return -ENOMEM;
+    *at = addr;
+    return 0;
+}
+
+/* As the relay's own [users] reads them: both ends hash the same bytes. */
+static int store_opaque(const struct conf_option *o, const char *text, struct conf *conf, char *why)
+{
+    int r = check_text(o, text, why);
+
+    if (r != 0)
+        return r;
+    r = opaque_string(text, field(o, conf));
+    return r > 0 ? value_bad(why, "%s", opaque_reason(r)) : r;
+}
+
 static const struct option_kind
     kind_YESNO = {store_yesno, "yes or no", NULL},
     kind_COUNT = {store_count, "a number", ""},
@@ -291,39 +378,64 @@ static const struct option_kind
     kind_ADDRESSES = {store_addresses, "one IP address, or an IPv4 and an IPv6 one", NULL,
                       .list = true},
     kind_ADDRESS = {store_address, "IP:PORT", NULL},
-    kind_LISTEN_OR_OFF = {store_listen_or_off, "IP:PORT or off", NULL};
+    kind_LISTEN_OR_OFF = {store_listen_or_off, "IP:PORT or off", NULL},
+    kind_LOOPBACK_OR_OFF = {store_loopback_or_off, "a loopback IP:PORT, or off", NULL},
+    kind_URLS = {store_url, "a comma separated list of turn: and turns: URLs", NULL, .list = true},
+    kind_PINS = {store_pin, "a comma separated list of sha256/BASE64", NULL, .list = true},
+    kind_NAMESERVERS = {store_nameserver, "a comma separated list of IP or IP:PORT", NULL,
+                        .list = true},
+    kind_USERNAME = {store_opaque, "a text", " bytes"},
+    kind_PASSWORD = {store_opaque, "a text", " bytes", .secret = true};
 
 const struct conf_option options[N_OPTIONS] = {
-#define OPTION(section, name, kind, field, field2, min, max, def, help)                            \
-    [OPT_##field] = {SECTION_##section,                                                            \
-                     name,                                                                         \
-                     &kind_##kind,                                                                 \
-                     offsetof(struct conf, field),                                                 \
-                     offsetof(struct conf, field2),                                                \
-                     min,                                                                          \
-                     max,                                                                          \
-                     def,                                                                          \
-                     help},
+#define OPTION(role, section, name, kind, field, field2, min, max, def, help)                      \
+    [OPT_##role##_##field] = {ROLE_##role,                                                         \
+                              SECTION_##section,                                                   \
+                              name,                                                                \
+                              &kind_##kind,                                                        \
+                              offsetof(struct conf, field),                                        \
+                              offsetof(struct conf, field2),                                       \
+                              min,                                                                 \
+                              max,                                                                 \
+                              def,                                                                 \
+                              help},
 #include "conf/options.def"
 #undef OPTION
 };
 
 const struct section sections[N_SECTIONS] = {
-    [SECTION_relay] = {"relay", "The relay itself."},
-    [SECTION_users] = {"users", "Who may use it: name = password, or name = key:0x... with the "
-                                "stored key (32 hex digits: MD5, 64: SHA-256, or both with a comma "
-                                "between them)."},
-    [SECTION_peers] = {"peers", "Whom the relay may talk to on a client's behalf. Special-purpose "
-                                "addresses (loopback, private, link-local, multicast, cloud "
-                                "metadata) are denied unless allowed here."},
-    [SECTION_limits] = {"limits", "How much anybody may take."},
-    [SECTION_stats] = {"stats", "Statistics over HTTP."},
+    [SECTION_relay] = {"relay", "The relay itself.", ROLE_relay},
+    [SECTION_local] = {"local", "Where programs of this machine are served.", ROLE_local},
+    [SECTION_upstream] = {"upstream", "The relay that everything goes through.", ROLE_local},
+    [SECTION_users] = {"users",
+                       "Who may use it: name = password. A relay also takes the stored key in the "
+                       "password's place, name = key:0x... (32 hex digits: MD5, 64: SHA-256, or "
+                       "both with a comma between them).",
+                       ROLE_both},
+    [SECTION_peers] = {"peers",
+                       "Whom the relay may talk to on a client's behalf. Special-purpose "
+                       "addresses (loopback, private, link-local, multicast, cloud metadata) are "
+                       "denied unless allowed here.",
+                       ROLE_relay},
+    [SECTION_limits] = {"limits", "How much anybody may take.", ROLE_relay},
+    [SECTION_stats] = {"stats", "Statistics over HTTP.", ROLE_both},
 };
 
-int option_find(enum section_id section, const char *name)
+unsigned int role_find(const char *name)
+{
+    return strcmp(name, "relay") == 0 ? ROLE_relay : strcmp(name, "local") == 0 ? ROLE_local : 0;
+}
+
+bool option_same_field(const struct conf_option *a, const struct conf_option *b)
+{
+    return a->field == b->field;
+}
+
+int option_find(unsigned int role, enum section_id section, const char *name)
 {
     for (int i = 0; i < N_OPTIONS; i++)
-        if (options[i].section == section && strcmp(options[i].name, name) == 0)
+        if (options[i].roles & role && options[i].section == section &&
+            strcmp(options[i].name, name) == 0)
             return i;
     return -1;
 }

@@ -9,8 +9,17 @@
 
 #include "conf/conf.h"
 
+/* Bits: an option or a section may belong to both. */
+enum role {
+    ROLE_relay = 1,
+    ROLE_local = 2,
+    ROLE_both = ROLE_relay | ROLE_local,
+};
+
 enum section_id {
     SECTION_relay,
+    SECTION_local,
+    SECTION_upstream,
     SECTION_users, /* names and passwords, no options: conf/user.c */
     SECTION_peers,
     SECTION_limits,
@@ -20,13 +29,14 @@ enum section_id {
 
 struct section {
     const char *name, *help;
+    unsigned int roles;
 };
 
 extern const struct section sections[N_SECTIONS];
 
-/* OPT_max_allocations: named after the (first) field that the option sets. */
+/* OPT_relay_max_allocations: named after its role and the (first) field that it sets. */
 enum option_id {
-#define OPTION(section, name, kind, field, field2, min, max, def, help) OPT_##field,
+#define OPTION(role, section, name, kind, field, field2, min, max, def, help) OPT_##role##_##field,
 #include "conf/options.def"
 #undef OPTION
     N_OPTIONS,
@@ -35,6 +45,7 @@ enum option_id {
 struct option_kind;
 
 struct conf_option {
+    unsigned int roles;
     enum section_id section;
     const char *name;
     const struct option_kind *kind;
@@ -45,8 +56,13 @@ struct conf_option {
 
 extern const struct conf_option options[N_OPTIONS];
 
+/* "relay" or "local". Return: its bit, or 0. */
+unsigned int role_find(const char *name);
+
 /* Return: the option's index, or -1. */
-int option_find(enum section_id section, const char *name);
+int option_find(unsigned int role, enum section_id section, const char *name);
+/* Whether two options (of different roles) set the same field. */
+bool option_same_field(const struct conf_option *a, const struct conf_option *b);
 
 /* Reads `text` into the option's fields; of a list, one item, which is added to it.
  * Return: 0; -ENOMEM; VALUE_E_BAD with the reason in `why` (conf/value.h). */

@@ -3,17 +3,33 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-void report_error(struct report *report, unsigned int line, const char *format, ...)
+static void report(const struct report *r, unsigned int line, const char *kind, const char *format,
+                   va_list args)
 {
     char text[1024];
+
+    vsnprintf(text, sizeof(text), format, args);
+    if (line > 0)
+        fprintf(stderr, "%s:%u: %s%s\n", r->name, line, kind, text);
+    else
+        fprintf(stderr, "%s: %s%s\n", r->name, kind, text);
+}
+
+void report_error(struct report *r, unsigned int line, const char *format, ...)
+{
     va_list args;
 
     va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
+    report(r, line, "", format, args);
     va_end(args);
-    if (line > 0)
-        fprintf(stderr, "%s:%u: %s\n", report->name, line, text);
-    else
-        fprintf(stderr, "%s: %s\n", report->name, text);
-    report->n_errors++;
+    r->n_errors++;
+}
+
+void report_warning(const struct report *r, unsigned int line, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    report(r, line, "warning: ", format, args);
+    va_end(args);
 }

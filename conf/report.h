@@ -11,3 +11,6 @@ struct report {
 /* "name:line: ...", or "name: ..." when `line` is 0. */
 __attribute__((format(printf, 3, 4))) void report_error(struct report *report, unsigned int line,
                                                         const char *format, ...);
+/* As report_error(), with "warning: " in front of the text; it does not count. */
+__attribute__((format(printf, 3, 4))) void
+report_warning(const struct report *report, unsigned int line, const char *format, ...);

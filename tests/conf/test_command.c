@@ -113,17 +113,76 @@ START_TEST(defaults_load_again_and_are_the_defaults)
 }
 END_TEST
 
-START_TEST(defaults_name_every_option)
+START_TEST(the_defaults_of_local_lack_the_relay_only)
+{
+    ck_assert_int_eq(command("config --defaults --role local"), 0);
+    ck_assert_str_eq(err.text, "");
+    strcat(out.text, "[upstream]\nurl = turns:r.example\nuser = a\npassword = b\n");
+    capture_begin(&err, stderr);
+    conf_free(conf_load_text(out.text, "defaults", "local"));
+    capture_end(&err);
+    ck_assert_str_eq(err.text, "");
+    ck_assert_int_eq(command("config --role local --defaults"), 0);
+    ck_assert_ptr_null(strstr(out.text, "[relay]"));
+}
+END_TEST
+
+static void find_defaults(unsigned int role)
 {
     char line[128];
 
-    ck_assert_int_eq(command("config --defaults"), 0);
     for (int i = 0; i < N_OPTIONS; i++) {
+        if (!(options[i].roles & role))
+            continue;
         snprintf(line, sizeof(line),
                  "\n%s%s =", *options[i].def || strcmp(options[i].name, "secret") == 0 ? "" : "#",
                  options[i].name);
         ck_assert_msg(strstr(out.text, line) != NULL, "%s", options[i].name);
     }
+}
+
+START_TEST(defaults_name_every_option)
+{
+    ck_assert_int_eq(command("config --defaults"), 0);
+    find_defaults(ROLE_relay);
+    ck_assert_int_eq(command("config --defaults --role relay"), 0);
+    find_defaults(ROLE_relay);
+    ck_assert_int_eq(command("config --defaults --role local"), 0);
+    find_defaults(ROLE_local);
+}
+END_TEST
+
+static const char local_text[] = "# mine\n  [upstream]\nurl = turns:r.example\nuser = a\n"
+                                 "password = b\n";
+
+START_TEST(check_goes_by_the_first_section)
+{
+    char path[64], words[128];
+
+    ck_assert_int_eq(check_text(local_text, path), 0);
+    ck_assert_str_eq(err.text, "");
+    ck_assert_int_eq(check_text("[local]\nsocks5 = off\n[upstream]\nuser = a\n", path), 2);
+    ck_assert_ptr_nonnull(strstr(err.text, "url must be set"));
+    /* --role goes before. */
+    strcpy(path, write_file(local_text));
+    snprintf(words, sizeof(words), "config -c %s --role relay --check", path);
+    ck_assert_int_eq(command(words), 2);
+    ck_assert_ptr_nonnull(strstr(err.text, "does not belong in the configuration of"));
+    unlink(path);
+}
+END_TEST
+
+START_TEST(the_local_file_is_found_in_the_home_directory)
+{
+    setenv("XDG_CONFIG_HOME", "/nonexistent/xdg", 1);
+    ck_assert_int_eq(command("config --role local --check"), 2);
+    ck_assert_str_eq(err.text, "/nonexistent/xdg/callveil/local.conf: cannot be opened: No such "
+                               "file or directory\n");
+    setenv("XDG_CONFIG_HOME", "relative", 1);
+    setenv("HOME", "/nonexistent/home", 1);
+    ck_assert_int_eq(command("config --role local --check"), 2);
+    ck_assert_str_eq(err.text, "/nonexistent/home/.config/callveil/local.conf: cannot be opened: "
+                               "No such file or directory\n");
 }
 END_TEST
 
@@ -157,7 +216,7 @@ END_TEST
 START_TEST(explain_gives_type_range_default_and_help)
 {
     ck_assert_int_eq(command("config --explain max-channels"), 0);
-    ck_assert_str_eq(out.text, "max-channels, in section [limits]\n"
+    ck_assert_str_eq(out.text, "max-channels, in section [limits] of relay.conf\n"
                                "    Channels bound at a time, per allocation.\n"
                                "    Value: a number, 1 to 4096.\n"
                                "    Default: 128\n");
@@ -174,7 +233,7 @@ START_TEST(a_dot_tells_options_of_one_name_apart)
     ck_assert_ptr_nonnull(strstr(out.text, "in section [stats]"));
     ck_assert_int_eq(command("config --explain peers.listen"), 2);
     ck_assert_int_eq(command("config --explain users"), 0);
-    ck_assert_int_eq(strncmp(out.text, "[users]\n", 8), 0);
+    ck_assert_int_eq(strncmp(out.text, "[users] of relay.conf and local.conf\n", 37), 0);
 }
 END_TEST
 
@@ -192,15 +251,22 @@ END_TEST
 START_TEST(wrong_usage_ends_with_2)
 {
     static const char *const words[] = {
-        "config",           "config --check --defaults",    "config --explain",
-        "config --nothing", "config --check relay.conf",    "config -c",
-        "config -x",        "config --defaults --defaults", "config check",
+        "config",
+        "config --check --defaults",
+        "config --explain",
+        "config --nothing",
+        "config --check relay.conf",
+        "config -c",
+        "config -x",
+        "config --defaults --defaults",
+        "config check",
+        "config --defaults --role peer",
     };
 
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         ck_assert_int_eq(command(words[i]), 2);
         ck_assert_str_eq(out.text, "");
-        ck_assert_ptr_nonnull(strstr(err.text, "usage: callveil config"));
+        ck_assert_msg(strstr(err.text, "usage: callveil config") != NULL, "%s", words[i]);
     }
     ck_assert_int_eq(command("config --help"), 0);
     ck_assert_str_eq(err.text, "");
@@ -239,7 +305,10 @@ int main(void)
     tcase_add_test(tc, check_reports_every_error_and_ends_with_2);
     tcase_add_test(tc, check_takes_its_options_in_any_order);
     tcase_add_test(tc, defaults_load_again_and_are_the_defaults);
+    tcase_add_test(tc, the_defaults_of_local_lack_the_relay_only);
     tcase_add_test(tc, defaults_name_every_option);
+    tcase_add_test(tc, check_goes_by_the_first_section);
+    tcase_add_test(tc, the_local_file_is_found_in_the_home_directory);
     tcase_add_test(tc, each_printed_secret_is_another);
     tcase_add_test(tc, every_option_can_be_explained);
     tcase_add_test(tc, explain_gives_type_range_default_and_help);

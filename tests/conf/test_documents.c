@@ -11,6 +11,15 @@
 
 static char text[65536];
 
+static const struct {
+    unsigned int role;
+    const char *name, *sample, *manual;
+} roles[] = {
+    {ROLE_relay, "relay", "conf/relay.conf", "conf/man/relay.conf.5"},
+    {ROLE_local, "local", "conf/local.conf", "conf/man/local.conf.5"},
+};
+#define N_ROLES (sizeof(roles) / sizeof(roles[0]))
+
 /* Reads a file of the source tree into `text`. */
 static void read_document(const char *name)
 {
@@ -42,42 +51,51 @@ static void keep_section(const char *head, const char *end)
     memmove(text, start, strlen(start) + 1);
 }
 
-START_TEST(every_option_is_in_the_sample_with_its_default)
+static void find_in_sample(const struct conf_option *o, const char *sample)
 {
-    const struct conf_option *o = &options[_i];
     char line[512];
 
-    read_document("conf/relay.conf");
+    read_document(sample);
     snprintf(line, sizeof(line), "\n[%s]\n", sections[o->section].name);
     keep_section(line, "\n[");
     snprintf(line, sizeof(line), "\n#%s = %s%s", o->name, o->def, *o->def ? "\n" : "");
-    ck_assert_msg(strstr(text, line) != NULL, "no line%s in the section", line);
+    ck_assert_msg(strstr(text, line) != NULL, "no line%s in the section of %s", line, sample);
+}
+
+START_TEST(every_option_is_in_its_samples_with_its_default)
+{
+    for (size_t i = 0; i < N_ROLES; i++)
+        if (options[_i].roles & roles[i].role)
+            find_in_sample(&options[_i], roles[i].sample);
 }
 END_TEST
 
-START_TEST(every_option_is_in_the_manual_with_its_default)
+static char *find_item(const char *name)
 {
-    const struct conf_option *o = &options[_i];
-    static const char *const heads[N_SECTIONS] = {
-        [SECTION_relay] = ".Sh RELAY SECTION\n", [SECTION_users] = ".Sh USERS SECTION\n",
-        [SECTION_peers] = ".Sh PEERS SECTION\n", [SECTION_limits] = ".Sh LIMITS SECTION\n",
-        [SECTION_stats] = ".Sh STATS SECTION\n",
-    };
-    char line[256], *item;
+    static const char *const forms[] = {"\n.It Cm %s\n", " , Cm %s\n", "\n.It Cm %s , "};
+    char line[256], *item = NULL;
 
-    read_document("conf/man/relay.conf.5");
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]) && !item; i++) {
+        snprintf(line, sizeof(line), forms[i], name);
+        item = strstr(text, line);
+    }
+    return item;
+}
+
+static void find_in_manual(const struct conf_option *o, const char *manual)
+{
+    static const char *const heads[N_SECTIONS] = {
+        [SECTION_relay] = ".Sh RELAY SECTION\n",       [SECTION_users] = ".Sh USERS SECTION\n",
+        [SECTION_peers] = ".Sh PEERS SECTION\n",       [SECTION_limits] = ".Sh LIMITS SECTION\n",
+        [SECTION_stats] = ".Sh STATS SECTION\n",       [SECTION_local] = ".Sh LOCAL SECTION\n",
+        [SECTION_upstream] = ".Sh UPSTREAM SECTION\n",
+    };
+    char *item;
+
+    read_document(manual);
     keep_section(heads[o->section], "\n.Sh ");
-    snprintf(line, sizeof(line), "\n.It Cm %s\n", o->name);
-    item = strstr(text, line);
-    if (!item) {
-        snprintf(line, sizeof(line), " , Cm %s\n", o->name);
-        item = strstr(text, line);
-    }
-    if (!item) {
-        snprintf(line, sizeof(line), "\n.It Cm %s , ", o->name);
-        item = strstr(text, line);
-    }
-    ck_assert_msg(item != NULL, "no item %s", o->name);
+    item = find_item(o->name);
+    ck_assert_msg(item != NULL, "no item %s in %s", o->name, manual);
     if (*o->def) {
         char *next = strstr(item + 1, "\n.It "), *def;
 
@@ -86,6 +104,13 @@ START_TEST(every_option_is_in_the_manual_with_its_default)
         def = strstr(item, "Default:");
         ck_assert_msg(def && strstr(def, o->def), "%s: the default is %s", o->name, o->def);
     }
+}
+
+START_TEST(every_option_is_in_its_manuals_with_its_default)
+{
+    for (size_t i = 0; i < N_ROLES; i++)
+        if (options[_i].roles & roles[i].role)
+            find_in_manual(&options[_i], roles[i].manual);
 }
 END_TEST
 
@@ -117,21 +142,36 @@ static void uncomment(void)
             memmove(at + 1, at + 2, strlen(at + 2) + 1);
 }
 
-START_TEST(the_examples_in_the_sample_are_valid)
+START_TEST(the_examples_in_the_samples_are_valid)
 {
     static struct capture err;
     struct conf *conf;
 
-    read_document("conf/relay.conf");
+    read_document(roles[_i].sample);
     uncomment();
     capture_begin(&err, stderr);
-    conf = conf_load_text(text, "relay.conf", "relay");
+    conf = conf_load_text(text, roles[_i].sample, roles[_i].name);
     capture_end(&err);
     ck_assert_str_eq(err.text, "");
     ck_assert_ptr_nonnull(conf);
     ck_assert_uint_eq(conf->n_user, 1);
-    ck_assert_uint_eq(conf->n_secret, 1);
+    ck_assert_uint_eq(conf->n_secret, roles[_i].role == ROLE_relay ? 1 : 0);
+    ck_assert_uint_eq(conf->n_url, roles[_i].role == ROLE_relay ? 0 : 2);
     conf_free(conf);
+}
+END_TEST
+
+START_TEST(the_local_sample_as_it_is_only_lacks_the_relay)
+{
+    static struct capture err;
+
+    read_document("conf/local.conf");
+    capture_begin(&err, stderr);
+    ck_assert_ptr_null(conf_load_text(text, "local.conf", "local"));
+    capture_end(&err);
+    ck_assert_str_eq(err.text, "local.conf: url must be set in [upstream]\n"
+                               "local.conf: user must be set in [upstream]\n"
+                               "local.conf: password must be set in [upstream]\n");
 }
 END_TEST
 
@@ -164,10 +204,11 @@ int main(void)
     SRunner *sr;
     int n_failed;
 
-    tcase_add_loop_test(tc, every_option_is_in_the_sample_with_its_default, 0, N_OPTIONS);
-    tcase_add_loop_test(tc, every_option_is_in_the_manual_with_its_default, 0, N_OPTIONS);
+    tcase_add_loop_test(tc, every_option_is_in_its_samples_with_its_default, 0, N_OPTIONS);
+    tcase_add_loop_test(tc, every_option_is_in_its_manuals_with_its_default, 0, N_OPTIONS);
     tcase_add_loop_test(tc, every_limit_in_the_manual_is_that_of_the_table, 0, N_OPTIONS);
-    tcase_add_test(tc, the_examples_in_the_sample_are_valid);
+    tcase_add_loop_test(tc, the_examples_in_the_samples_are_valid, 0, N_ROLES);
+    tcase_add_test(tc, the_local_sample_as_it_is_only_lacks_the_relay);
     tcase_add_test(tc, the_sample_as_it_is_only_lacks_somebody_to_use_it);
     tcase_add_test(tc, every_option_and_section_has_its_help);
     suite_add_tcase(s, tc);

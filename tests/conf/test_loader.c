@@ -313,9 +313,9 @@ END_TEST
 START_TEST(an_unknown_role_is_refused)
 {
     capture_begin(&err, stderr);
-    ck_assert_ptr_null(conf_load_text(USER, "f", "local"));
+    ck_assert_ptr_null(conf_load_text(USER, "f", "peer"));
     capture_end(&err);
-    ck_assert_str_eq(err.text, "f: there is no role \"local\"\n");
+    ck_assert_str_eq(err.text, "f: there is no role \"peer\"\n");
 }
 END_TEST
 
