@@ -332,6 +332,37 @@ bool stun_get_addr(const struct stun_msg *m, enum stun_attr attr, struct addr *r
     return value_addr(m, m->value[attr], kind == STUN_KIND_XOR_ADDR, ret);
 }
 
+/* What stands behind an integrity attribute does not count. */
+static bool is_integrity(uint16_t type)
+{
+    return type == stun_attrs[STUN_MESSAGE_INTEGRITY].type ||
+           type == stun_attrs[STUN_MESSAGE_INTEGRITY_SHA256].type;
+}
+
+bool stun_get_addr_nth(const struct stun_msg *m, enum stun_attr attr, unsigned int nth,
+                       struct addr *ret)
+{
+    enum stun_kind kind = stun_attrs[attr].kind;
+    struct reader r = reader_make(m->raw, m->len);
+
+    if (!stun_has(m, attr) || (kind != STUN_KIND_ADDR && kind != STUN_KIND_XOR_ADDR))
+        return false;
+    reader_bytes(&r, m->value[attr].offset - (size_t)ATTR_HEADER_LEN);
+    while (reader_left(&r) > 0) {
+        uint16_t type = reader_u16(&r);
+        struct stun_value value = {.len = reader_u16(&r)};
+
+        value.offset = (uint16_t)r.pos;
+        reader_bytes(&r, value.len);
+        reader_bytes(&r, stun_padding(value.len));
+        if (r.failed || is_integrity(type))
+            return false;
+        if (type == stun_attrs[attr].type && nth-- == 0)
+            return value_addr(m, value, kind == STUN_KIND_XOR_ADDR, ret);
+    }
+    return false;
+}
+
 bool stun_get_peer(const struct stun_msg *m, unsigned int i, struct addr *ret)
 {
     return i < m->n_peers && value_addr(m, m->peer[i], true, ret);
@@ -489,23 +520,44 @@ size_t stun_finish(struct stun_builder *b)
     return b->len;
 }
 
-size_t stun_data_prefix(uint8_t *buf, const uint8_t txid[STUN_TXID_LEN], const struct addr *peer,
-                        size_t data_len)
+/* Writes an attribute's type and length. Return: where its value goes. */
+static uint8_t *encode_attr_header(uint8_t *at, enum stun_attr attr, size_t len)
 {
-    uint8_t *attr = buf + STUN_HEADER_LEN;
+    put_u16(at, stun_attrs[attr].type);
+    put_u16(at + 2, (uint16_t)len);
+    return at + ATTR_HEADER_LEN;
+}
+
+static size_t encode_data_prefix(uint8_t *buf, uint16_t method, const uint8_t txid[STUN_TXID_LEN],
+                                 const struct addr *peer, bool dont_fragment, size_t data_len)
+{
+    uint8_t *at = buf + STUN_HEADER_LEN;
     size_t addr_len = 4 + addr_ip_len(peer);
-    size_t prefix_len = STUN_HEADER_LEN + ATTR_HEADER_LEN + addr_len + ATTR_HEADER_LEN;
+    size_t prefix_len = STUN_HEADER_LEN + ATTR_HEADER_LEN + addr_len +
+                        (dont_fragment ? ATTR_HEADER_LEN : 0) + ATTR_HEADER_LEN;
 
     if (peer->family == ADDR_NONE || data_len > STUN_MAX_LEN ||
         prefix_len + data_len + stun_padding(data_len) > STUN_MAX_LEN)
         return 0;
-    encode_header(buf, encode_type(STUN_INDICATION, STUN_DATA),
+    encode_header(buf, encode_type(STUN_INDICATION, method),
                   prefix_len - STUN_HEADER_LEN + data_len + stun_padding(data_len), txid);
-    put_u16(attr, stun_attrs[STUN_XOR_PEER_ADDRESS].type);
-    put_u16(attr + 2, (uint16_t)addr_len);
-    encode_addr(attr + ATTR_HEADER_LEN, peer, buf);
-    attr += ATTR_HEADER_LEN + addr_len;
-    put_u16(attr, stun_attrs[STUN_DATA_ATTR].type);
-    put_u16(attr + 2, (uint16_t)data_len);
+    at = encode_attr_header(at, STUN_XOR_PEER_ADDRESS, addr_len);
+    encode_addr(at, peer, buf);
+    at += addr_len;
+    if (dont_fragment)
+        at = encode_attr_header(at, STUN_DONT_FRAGMENT, 0);
+    encode_attr_header(at, STUN_DATA_ATTR, data_len);
     return prefix_len;
+}
+
+size_t stun_data_prefix(uint8_t *buf, const uint8_t txid[STUN_TXID_LEN], const struct addr *peer,
+                        size_t data_len)
+{
+    return encode_data_prefix(buf, STUN_DATA, txid, peer, false, data_len);
+}
+
+size_t stun_send_prefix(uint8_t *buf, const uint8_t txid[STUN_TXID_LEN], const struct addr *peer,
+                        bool dont_fragment, size_t data_len)
+{
+    return encode_data_prefix(buf, STUN_SEND, txid, peer, dont_fragment, data_len);
 }

@@ -170,6 +170,10 @@ bool stun_get_u32(const struct stun_msg *m, enum stun_attr attr, uint32_t *ret);
 /* An address attribute, XORed or plain by the attribute's kind; normalised. False when absent or
  * of a family other than 0x01/0x02, or with a length that does not fit its family. */
 bool stun_get_addr(const struct stun_msg *m, enum stun_attr attr, struct addr *ret);
+/* The same, of the nth (from 0) of several attributes of one type: an Allocate answer has an
+ * XOR-RELAYED-ADDRESS for each family (RFC 8656, section 7.3). Walks the message. */
+bool stun_get_addr_nth(const struct stun_msg *m, enum stun_attr attr, unsigned int nth,
+                       struct addr *ret);
 /* The i-th XOR-PEER-ADDRESS, i < n_peers. */
 bool stun_get_peer(const struct stun_msg *m, unsigned int i, struct addr *ret);
 /* The family byte (0x01, 0x02 or another) a peer address has on the wire, before normalising. */
@@ -246,6 +250,12 @@ size_t stun_finish(struct stun_builder *b);
 #define STUN_DATA_PREFIX_MAX (STUN_HEADER_LEN + 24 + 4)
 size_t stun_data_prefix(uint8_t *buf, const uint8_t txid[STUN_TXID_LEN], const struct addr *peer,
                         size_t data_len);
+
+/* The same for a Send indication, with DONT-FRAGMENT if asked for (RFC 8656, section 11.1). `buf`
+ * holds STUN_SEND_PREFIX_MAX. */
+#define STUN_SEND_PREFIX_MAX (STUN_DATA_PREFIX_MAX + 4)
+size_t stun_send_prefix(uint8_t *buf, const uint8_t txid[STUN_TXID_LEN], const struct addr *peer,
+                        bool dont_fragment, size_t data_len);
 
 /* Bytes of padding that follow a value of `len` bytes. */
 static inline size_t stun_padding(size_t len)

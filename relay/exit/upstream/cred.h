@@ -47,8 +47,11 @@ void cred_deinit(struct cred *c);
 void cred_put(const struct cred *c, const struct cred_proof *proof, struct stun_builder *b);
 
 /* Reads a 401's or 438's challenge into `proof`, and into c->proof for those that come after.
- * Return: 0; -EBADMSG when it is no challenge (no realm or nonce, or a bid-down); -ENOMEM. */
+ * Return: 0; -EBADMSG when it is no challenge (no realm or nonce, or a bid-down); -ENOMEM. On
+ * failure neither is touched. */
 int cred_take_challenge(struct cred *c, struct cred_proof *proof, const struct stun_msg *msg);
+/* Forgets what the relay has said: whoever comes next asks without credentials first. */
+void cred_forget(struct cred *c);
 
 /* Whether an answer (success, or an error other than 401 and 438) proves that the relay knows the
  * password. */
