@@ -8,8 +8,12 @@
  *         and /etc/resolv.conf are not read.
  *   near  without an exit: the machine's own resolver, for the relay's own host name and
  *         nothing else.
- * c-ares does DNS; its sockets are ours. Answers are cached by their TTL (bounded, a
- * minute at least for failures of the name, not of the asking).
+ * c-ares does DNS; far, its sockets are ours. Answers are cached by their TTL, bounded;
+ * that there is no such name for a minute, and that asking failed not at all.
+ *
+ * Results: EXIT_E_NAME no such name, or none that may be asked for (far: single labels,
+ * .onion, .local, .localhost, .internal, what ends in a number); EXIT_E_TIMEOUT the
+ * servers are silent or refuse; EXIT_E_DOWN there is no way out; EXIT_E_CAPACITY.
  *
  * Threads: the worker's. Limits: RESOLVE_CACHE_MAX names, RESOLVE_PENDING_MAX lookups.
  */
@@ -26,11 +30,12 @@ struct resolver;
 #define RESOLVE_CACHE_MAX   1024
 #define RESOLVE_PENDING_MAX 256
 #define RESOLVE_ADDRS_MAX   16
+#define RESOLVE_SERVERS_MAX 8
 
 struct resolver_params {
     struct event_base *base;
     struct exit *exit;          /* NULL: near */
-    const struct addr *servers; /* far: address and port of each DNS server; copied */
+    const struct addr *servers; /* far: address and port of each DNS server, 1 to 8; copied */
     size_t n_servers;
     uint64_t (*now)(void); /* NULL: clock_now_ns() */
 };

@@ -1,0 +1,62 @@
+#include "relay/exit/resolve_name.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#define LABEL_MAX 63
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+/* A backslash would be c-ares' escape, a colon or a space nobody's host name. */
+static bool is_name_char(char c)
+{
+    return is_digit(c) || (c >= 'a' && c <= 'z') || c == '-' || c == '_';
+}
+
+bool resolve_name_canonical(const char *name, char *ret)
+{
+    size_t len = strnlen(name, RESOLVE_NAME_MAX + 2), label = 0;
+
+    if (len > 0 && name[len - 1] == '.')
+        len--;
+    if (len == 0 || len > RESOLVE_NAME_MAX)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        char c = lower(name[i]);
+
+        if (c == '.' ? label == 0 : !is_name_char(c) || label == LABEL_MAX)
+            return false;
+        label = c == '.' ? 0 : label + 1;
+        ret[i] = c;
+    }
+    ret[len] = '\0';
+    return label > 0;
+}
+
+static bool is_number(const char *label)
+{
+    if (label[0] == '0' && label[1] == 'x')
+        return label[2 + strspn(label + 2, "0123456789abcdef")] == '\0';
+    return label[strspn(label, "0123456789")] == '\0';
+}
+
+bool resolve_name_is_global(const char *name)
+{
+    static const char *const local[] = {"onion", "local", "localhost", "internal"};
+    const char *last = strrchr(name, '.');
+
+    if (!last || is_number(last + 1))
+        return false;
+    for (size_t i = 0; i < sizeof(local) / sizeof(local[0]); i++)
+        if (strcmp(last + 1, local[i]) == 0)
+            return false;
+    return true;
+}
