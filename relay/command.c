@@ -5,7 +5,8 @@
  *   SIGUSR1          drain: no new allocations; ends with the last one
  *
  * Certificates are also reloaded when their files change, since renewal tools
- * rarely know whom to signal.
+ * rarely know whom to signal; and so is a changed users file, which is how
+ * `callveil invite` reaches a running relay.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -16,13 +17,22 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "common/base/log.h"
 #include "conf/conf.h"
 #include "relay/relay.h"
 #include "relay/usage.h"
 
-#define COMMAND_WATCH_S 30
+#define COMMAND_WATCH_S      1
+#define COMMAND_WATCH_CERT_S 30
+
+/* What tells a file from its successor. The time is that of the inode: unlike the contents' own, it
+ * also moves when a file is renamed into place, or made readable. */
+struct file_state {
+    struct timespec changed;
+    ino_t inode;
+};
 
 struct command {
     const char *file;
@@ -31,31 +41,70 @@ struct command {
     struct relay *relay;
     struct event *drain;
     struct event *watch;
-    struct timespec cert_time, key_time;
-    char *cert_file, *key_file;
+    unsigned int n_watched;
+    struct file_state cert, key, users;
+    char *cert_file, *key_file, *users_file;
 };
 
-static struct timespec file_time(const char *file)
+static struct file_state file_state(const char *file)
 {
     struct stat st;
 
     if (!file || stat(file, &st) < 0)
-        return (struct timespec){0};
-    return st.st_mtim;
+        return (struct file_state){0};
+    return (struct file_state){st.st_ctim, st.st_ino};
 }
 
-static void command_remember_files(struct command *c, const struct conf *conf)
+static bool file_is(const char *file, const struct file_state *state)
 {
-    free(c->cert_file);
-    free(c->key_file);
-    c->cert_file = conf->certificate ? strdup(conf->certificate) : NULL;
-    c->key_file = conf->private_key ? strdup(conf->private_key) : NULL;
+    struct file_state now = file_state(file);
+
+    return now.changed.tv_sec == state->changed.tv_sec &&
+           now.changed.tv_nsec == state->changed.tv_nsec && now.inode == state->inode;
 }
 
+static void copy_name(char **to, const char *name)
+{
+    free(*to);
+    *to = name ? strdup(name) : NULL;
+}
+
+static void command_remember_certificate(struct command *c)
+{
+    c->cert = file_state(c->cert_file);
+    c->key = file_state(c->key_file);
+}
+
+/* For a file that was read since `before`: one so young that it may have been replaced after that
+ * counts as changed. */
+static struct file_state file_state_since(const char *file, const struct timespec *before)
+{
+    struct file_state state = file_state(file);
+
+    if (state.changed.tv_sec > before->tv_sec ||
+        (state.changed.tv_sec == before->tv_sec && state.changed.tv_nsec >= before->tv_nsec))
+        return (struct file_state){.inode = (ino_t)-1};
+    return state;
+}
+
+/* The files that a configuration names are watched even if it is refused later. Of the users file,
+ * it is the state from before reading it that counts; only at first its name is not known yet. */
 static struct conf *command_load(struct command *c)
 {
-    struct conf *conf = conf_load(c->file, "relay");
+    struct file_state users = file_state(c->users_file);
+    struct timespec before;
+    struct conf *conf;
 
+    clock_gettime(CLOCK_REALTIME_COARSE, &before); /* the clock that stamps files */
+    conf = conf_load(c->file, "relay");
+    if (conf) {
+        if (!c->users_file || !conf->users_file || strcmp(c->users_file, conf->users_file) != 0)
+            users = file_state_since(conf->users_file, &before);
+        copy_name(&c->cert_file, conf->certificate);
+        copy_name(&c->key_file, conf->private_key);
+        copy_name(&c->users_file, conf->users_file);
+    }
+    c->users = users;
     if (conf && c->log_level >= 0)
         conf->log_level = (enum log_level)c->log_level;
     return conf;
@@ -65,14 +114,11 @@ static void command_reload(struct command *c)
 {
     struct conf *conf = command_load(c);
 
-    if (conf)
-        command_remember_files(c, conf);
     if (conf && relay_reload(c->relay, conf) == 0)
         log_info("configuration reloaded");
     else
         log_error("reload refused: the old configuration stays in force");
-    c->cert_time = file_time(c->cert_file);
-    c->key_time = file_time(c->key_file);
+    command_remember_certificate(c);
 }
 
 static void on_hup(evutil_socket_t sig, short what, void *arg)
@@ -80,19 +126,17 @@ static void on_hup(evutil_socket_t sig, short what, void *arg)
     command_reload(arg);
 }
 
-static bool time_equal(const struct timespec *a, const struct timespec *b)
-{
-    return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
-}
-
 static void on_watch(evutil_socket_t fd, short what, void *arg)
 {
     struct command *c = arg;
-    struct timespec cert = file_time(c->cert_file), key = file_time(c->key_file);
+    bool cert_is_due = ++c->n_watched % (COMMAND_WATCH_CERT_S / COMMAND_WATCH_S) == 0;
 
-    if (time_equal(&cert, &c->cert_time) && time_equal(&key, &c->key_time))
+    if (!file_is(c->users_file, &c->users))
+        log_info("the users file has changed");
+    else if (cert_is_due && (!file_is(c->cert_file, &c->cert) || !file_is(c->key_file, &c->key)))
+        log_info("certificate files have changed");
+    else
         return;
-    log_info("certificate files have changed");
     command_reload(c);
 }
 
@@ -175,7 +219,6 @@ static int command_run(struct command *c)
 
     if (!conf)
         return 2;
-    command_remember_files(c, conf);
     command_raise_limits();
     c->base = event_base_new();
     if (!c->base) {
@@ -184,8 +227,7 @@ static int command_run(struct command *c)
     }
     status = relay_start(conf, c->base, &c->relay);
     if (status == 0) {
-        c->cert_time = file_time(c->cert_file);
-        c->key_time = file_time(c->key_file);
+        command_remember_certificate(c);
         log_info("callveil relay %s is ready", CALLVEIL_VERSION);
         status = command_loop(c);
         relay_free(c->relay);
@@ -232,5 +274,6 @@ int relay_command(int argc, char **argv)
     status = command_run(&c);
     free(c.cert_file);
     free(c.key_file);
+    free(c.users_file);
     return status;
 }
