@@ -116,6 +116,8 @@ static void worker_apply(struct worker *w, struct settings *settings)
     direct_exit_set_conf(w->exit, settings->conf, settings->acl);
     if (w->listen)
         listen_set_reloaded(w->listen);
+    /* Last: it closes associations, through an exit that has its new configuration. */
+    turn_end_revoked(w->turn);
 }
 
 static void deliver_reload(struct worker *w, struct letter *letter)

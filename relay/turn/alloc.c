@@ -90,6 +90,7 @@ static struct alloc *alloc_new(struct request *req, struct quota_charge *charge)
     *alloc->answer = req->answer;
     memcpy(alloc->user, req->who.name, req->who.name_len);
     alloc->user_len = req->who.name_len;
+    alloc->user_listed = req->who.listed;
     alloc->turn = turn;
     alloc->state = ALLOC_OPENING;
     alloc->id = ++turn->next_id * turn->params.n_workers + turn->params.worker;
@@ -138,6 +139,11 @@ bool alloc_expire(struct alloc *alloc, uint64_t now_ns)
 bool alloc_is_users(const struct alloc *alloc, const struct auth_who *who)
 {
     return alloc->user_len == who->name_len && memcmp(alloc->user, who->name, who->name_len) == 0;
+}
+
+bool alloc_is_revoked(const struct alloc *alloc)
+{
+    return alloc->user_listed && !auth_lists(alloc->turn->auth, alloc->user, alloc->user_len);
 }
 
 static uint32_t alloc_lifetime(const struct request *req)

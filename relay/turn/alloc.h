@@ -7,7 +7,8 @@
  * States, moved by alloc.c only:
  *   OPENING  the exit was asked; the Allocate request waits in `answer`.
  *            Nothing is relayed. -> LIVE, or gone with an error answer.
- *   LIVE     everything works. -> gone: Refresh 0, expiry, client closed, shutdown.
+ *   LIVE     everything works. -> gone: Refresh 0, expiry, client closed, its user taken off the
+ *            list, shutdown.
  * An allocation that is gone has been freed; its client's `alloc` is NULL.
  *
  * Owner:   struct turn lists them. The client points here, and is kept (client.h)
@@ -47,6 +48,7 @@ struct alloc {
     uint32_t lifetime_s;   /* granted by Allocate, until it is answered */
     char *user;            /* the name that made it; only this one may touch it (441) */
     size_t user_len;
+    bool user_listed; /* by the configuration, which may stop doing so */
 };
 
 /* Request handlers, called by request.c once the sender is known. */
@@ -58,6 +60,9 @@ void alloc_free(struct alloc *alloc);
 
 /* Ends what has expired. Return: true when the whole allocation is gone. */
 bool alloc_expire(struct alloc *alloc, uint64_t now_ns);
+
+/* Whether it belongs to a listed user whom the configuration does not list any more. */
+bool alloc_is_revoked(const struct alloc *alloc);
 
 /* Whether one of its relayed addresses is of this family (443 otherwise). */
 bool alloc_has_family(const struct alloc *alloc, uint8_t family);

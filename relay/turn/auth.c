@@ -145,6 +145,11 @@ static const struct auth_user *auth_find_name(const struct auth *auth, const uin
     return NULL;
 }
 
+bool auth_lists(const struct auth *auth, const char *name, size_t len)
+{
+    return auth_find_name(auth, (const uint8_t *)name, len) != NULL;
+}
+
 static const struct auth_user *auth_find_userhash(const struct auth *auth, const uint8_t *digest)
 {
     uint64_t hash = hash_bytes(digest, 32);
@@ -269,6 +274,7 @@ static bool auth_check_user(const struct stun_msg *msg, const struct auth_user *
     memcpy(who->name, user->name, who->name_len + 1);
     who->id_at = 0;
     who->id_len = who->name_len;
+    who->listed = true;
     return auth_try_key(msg, who);
 }
 

@@ -33,6 +33,7 @@ struct auth_who {
     char name[AUTH_NAME_MAX + 1]; /* as configured or as sent; identifies the owner */
     size_t name_len;
     size_t id_at, id_len; /* the part of name that quotas go by */
+    bool listed;          /* one of the configuration's users, who may be taken off the list */
     bool expired; /* ephemeral credentials past their time: no new allocation, but running ones
                      go on (the scheme limits who may start a call, not how long it lasts) */
     enum stun_integrity integrity; /* what the answer must carry */
@@ -51,6 +52,9 @@ void auth_free(struct auth *auth);
 unsigned int auth_check(const struct auth *auth, const struct stun_msg *msg,
                         const struct addr *client, uint64_t now_ns, uint64_t now_real_s,
                         struct auth_who *ret_who);
+
+/* Whether the configuration still lists this user. */
+bool auth_lists(const struct auth *auth, const char *name, size_t len);
 
 /* REALM, NONCE and PASSWORD-ALGORITHMS of a 401 or 438. */
 void auth_put_challenge(const struct auth *auth, struct stun_builder *b, const struct addr *client,

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/base/clock.h"
+#include "common/base/log.h"
 #include "relay/turn/alloc.h"
 #include "relay/turn/internal.h"
 
@@ -40,6 +41,22 @@ void turn_set_settings(struct turn *turn, const struct conf *conf, const struct 
 {
     turn->conf = conf;
     turn->auth = auth;
+}
+
+void turn_end_revoked(struct turn *turn)
+{
+    struct list *it, *tmp;
+
+    list_for_each_safe (it, tmp, &turn->allocs) {
+        struct alloc *alloc = list_entry(it, struct alloc, link);
+        char text[LOG_TEXT_LEN];
+
+        if (!alloc_is_revoked(alloc))
+            continue;
+        log_info("allocation %llu ends: user \"%s\" is not listed any more",
+                 (unsigned long long)alloc->id, log_text(alloc->user, alloc->user_len, text));
+        alloc_free(alloc);
+    }
 }
 
 void turn_set_draining(struct turn *turn)

@@ -56,6 +56,9 @@ void turn_free(struct turn *turn);
 
 /* `conf` and `auth` are borrowed until the next call. */
 void turn_set_settings(struct turn *turn, const struct conf *conf, const struct auth *auth);
+/* After new settings: ends the allocations of users who are not listed any more. Holders of
+ * ephemeral credentials are on no list, and stay. */
+void turn_end_revoked(struct turn *turn);
 /* No new allocations: 300 with the alternate server when there is one, else 508. */
 void turn_set_draining(struct turn *turn);
 

@@ -95,6 +95,7 @@ void world_reload(struct world *w, const char *conf_text)
     conf_free(w->conf);
     w->conf = conf;
     w->auth = auth;
+    turn_end_revoked(w->turn);
 }
 
 struct fake_client *world_client(struct world *w, enum transport transport, const char *remote)

@@ -296,7 +296,7 @@ START_TEST(settings_may_change_while_the_exit_is_at_it)
     struct req r;
 
     open_later(fc, &r);
-    world_reload(w, "[relay]\nlisten = udp://192.0.2.1:3478\n[users]\nbob = builder\n");
+    world_reload(w, "[relay]\nlisten = udp://192.0.2.1:3478\n[users]\nalice = wonderland\n");
     fake_exit_answer(w->exit.last);
     reply_read(fc, &reply);
     ck_assert_uint_eq(reply.code, 0);

@@ -332,6 +332,14 @@ START_TEST(expiry_closes_both_ends)
 }
 END_TEST
 
+START_TEST(taking_the_user_off_the_list_closes_both_ends)
+{
+    world_reload(w, "[relay]\nlisten = udp://192.0.2.1:3478\n[users]\nbob = builder\n");
+    ck_assert(peer->freed);
+    ck_assert(client->freed);
+}
+END_TEST
+
 START_TEST(a_joined_pair_does_not_time_out)
 {
     ck_assert_uint_eq(ask_refresh(fc, &login, 3600, NULL), 0);
@@ -344,7 +352,7 @@ END_TEST
 
 START_TEST(settings_may_change_under_a_joined_pair)
 {
-    world_reload(w, "[relay]\nlisten = udp://192.0.2.1:3478\n[users]\nbob = builder\n"
+    world_reload(w, "[relay]\nlisten = udp://192.0.2.1:3478\n[users]\nalice = wonderland\n"
                     "[limits]\nmax-bandwidth-per-allocation = 1000\n");
     far_write(peer, "still here", 10);
     check_client_got("still here");
@@ -374,6 +382,7 @@ int main(void)
     tcase_add_test(t, losing_the_control_connection_closes_both_ends);
     tcase_add_test(t, refresh_to_zero_closes_both_ends);
     tcase_add_test(t, expiry_closes_both_ends);
+    tcase_add_test(t, taking_the_user_off_the_list_closes_both_ends);
     tcase_add_test(t, a_joined_pair_does_not_time_out);
     tcase_add_test(t, settings_may_change_under_a_joined_pair);
     suite_add_tcase(s, t);
