@@ -234,6 +234,12 @@ void stream_close(struct stream *s, int reason)
     s->far->close_reason = reason;
 }
 
+void stream_abort(struct stream *s, int reason)
+{
+    stream_close(s, reason);
+    s->far->reset = true;
+}
+
 void stream_free(struct stream *s)
 {
     if (!s)
