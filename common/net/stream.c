@@ -420,6 +420,17 @@ void stream_close(struct stream *s, int reason)
     stream_arm(s);
 }
 
+void stream_abort(struct stream *s, int reason)
+{
+    const struct linger now = {.l_onoff = 1};
+
+    /* With this the last close(2) resets (socket(7), SO_LINGER); what goes out before it does. */
+    if (s->fd >= 0)
+        setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    s->resets = true;
+    stream_close(s, reason);
+}
+
 /* ---- from thread to thread ---- */
 
 void stream_detach(struct stream *s)

@@ -104,6 +104,9 @@ void stream_shutdown(struct stream *s);
  * unread input resets it, and the far side may then lose what was sent last: RFC 9293,
  * section 3.6.1.) No other event comes. */
 void stream_close(struct stream *s, int reason);
+/* As stream_close(), but with a reset at the end (TLS: and no close_notify): for a stream that was
+ * cut short. */
+void stream_abort(struct stream *s, int reason);
 /* Now, without a word; pending bytes are lost. NULL is fine. No event follows. */
 void stream_free(struct stream *s);
 

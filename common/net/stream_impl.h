@@ -66,6 +66,7 @@ struct stream {
     bool paused;         /* by the owner */
     bool eof;            /* theirs: read and, if set, on_eof() called */
     bool closing;        /* stream_close() was called */
+    bool resets;         /* stream_abort() was called: no end is said */
     bool closed_due;     /* closed while no events were set: on_closed() is owed */
     bool end_wanted;     /* stream_shutdown() was called */
     bool end_said;       /* io->end() is done */

@@ -110,6 +110,10 @@ static bool stream_say_end(struct stream *s)
 
     if (!s->end_wanted && !s->closing)
         return true;
+    if (s->closing && s->resets) {
+        stream_finish(s, s->reason);
+        return false;
+    }
     if (!s->end_said)
         r = s->io->end(s);
     if (r == -EAGAIN)

@@ -24,12 +24,12 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/net/splice.h"
 #include "common/net/stream.h"
 #include "relay/turn/alloc.h"
 #include "relay/turn/internal.h"
 
 #define CONN_BIND_TIMEOUT_S 30
-#define CONN_HIGH_WATER     (256 * 1024) /* bytes kept for one direction before its source pauses */
 
 enum conn_state {
     CONN_CONNECTING,
@@ -37,18 +37,10 @@ enum conn_state {
     CONN_JOINED,
 };
 
-struct conn;
-
-/* One end of a joined pair, the `user` of its stream's events. */
-struct conn_end {
-    struct conn *conn;
-    struct stream *stream; /* NULL once closed */
-    struct conn_end *other;
-    struct bucket *bucket; /* what its bytes are charged to */
-    _Atomic uint64_t *n_bytes;
-    bool eof;
-    bool blocked;   /* paused: the other end has not taken what it was given */
-    bool throttled; /* paused: over the bandwidth limit */
+/* The ends of the pair. */
+enum {
+    CONN_PEER,
+    CONN_CLIENT,
 };
 
 struct conn {
@@ -59,45 +51,24 @@ struct conn {
     struct addr peer_addr;
     uint64_t expires_ns;
     struct answer *answer; /* of the Connect request, while CONNECTING */
-    struct conn_end peer, client;
+    struct splice pair;
 };
 
-static void conn_resume(struct conn_end *end)
+static struct bucket *conn_bucket(struct conn *conn, unsigned int end)
 {
-    if (end->stream && !end->blocked && !end->throttled)
-        stream_resume(end->stream);
+    return end == CONN_PEER ? &conn->alloc->down : &conn->alloc->up;
 }
 
-static ptrdiff_t conn_on_bytes(void *user, const uint8_t *data, size_t len)
+static bool conn_on_crossed(void *user, struct splice_end *from, size_t len)
 {
-    struct conn_end *end = user;
-    struct turn *turn = end->conn->alloc->turn;
-    ptrdiff_t pending;
+    struct conn *conn = user;
+    struct turn *turn = conn->alloc->turn;
+    struct counters *c = turn->params.counters;
+    unsigned int end = from == &conn->pair.ends[CONN_PEER] ? CONN_PEER : CONN_CLIENT;
 
-    if (end->conn->state != CONN_JOINED)
-        return 0;
-    /* The other end is closed and this one is closing: what it was given must still get out, and an
-     * error would cut that short. */
-    if (!end->other->stream)
-        return (ptrdiff_t)len;
-    pending = stream_write(end->other->stream, data, len);
-    if (pending < 0)
-        return pending;
-    counter_add(end->n_bytes, len);
-    end->blocked = pending > CONN_HIGH_WATER;
-    end->throttled =
-        !bucket_spend(end->bucket, turn->conf->max_bandwidth_per_allocation, len, clock_now_ns());
-    if (end->blocked || end->throttled)
-        stream_pause(end->stream);
-    return (ptrdiff_t)len;
-}
-
-static void conn_on_drained(void *user)
-{
-    struct conn_end *end = user;
-
-    end->other->blocked = false;
-    conn_resume(end->other);
+    counter_add(end == CONN_PEER ? &c->down_bytes : &c->up_bytes, len);
+    return bucket_spend(conn_bucket(conn, end), turn->conf->max_bandwidth_per_allocation, len,
+                        clock_now_ns());
 }
 
 static void conn_free(struct conn *conn)
@@ -108,45 +79,20 @@ static void conn_free(struct conn *conn)
         counter_sub(&alloc->turn->params.counters->peer_connections, 1);
     list_remove(&conn->link);
     alloc->n_conns--;
-    stream_free(conn->peer.stream);
-    stream_free(conn->client.stream);
+    splice_deinit(&conn->pair);
     OPENSSL_clear_free(conn->answer, sizeof(*conn->answer));
     free(conn);
 }
 
-static void conn_on_eof(void *user)
+static void conn_on_ended(void *user)
 {
-    struct conn_end *end = user;
-
-    end->eof = true;
-    if (!end->other->stream)
-        return; /* it has not come yet, or this one is closing already */
-    stream_shutdown(end->other->stream);
-    if (end->other->eof) {
-        stream_close(end->stream, 0);
-        stream_close(end->other->stream, 0);
-    }
+    conn_free(user);
 }
 
-static void conn_on_closed(void *user, int reason)
-{
-    struct conn_end *end = user;
-    struct conn_end *other = end->other;
-
-    stream_free(end->stream);
-    end->stream = NULL;
-    /* Closing either side closes the other (RFC 6062, section 5.4), after what is on its way. */
-    if (other->stream && end->conn->state == CONN_JOINED)
-        stream_close(other->stream, reason);
-    else
-        conn_free(end->conn);
-}
-
-static const struct stream_events conn_events = {
-    .on_bytes = conn_on_bytes,
-    .on_eof = conn_on_eof,
-    .on_drained = conn_on_drained,
-    .on_closed = conn_on_closed,
+/* Closing either side closes the other (RFC 6062, section 5.4), after what is on its way. */
+static const struct splice_events conn_events = {
+    .on_crossed = conn_on_crossed,
+    .on_ended = conn_on_ended,
 };
 
 /* Unpredictable, unused here, and naming us as the owner. */
@@ -190,7 +136,6 @@ static struct conn *conn_find_peer(struct alloc *alloc, const struct addr *peer)
 
 static struct conn *conn_new(struct alloc *alloc, const struct addr *peer)
 {
-    struct counters *c = alloc->turn->params.counters;
     struct conn *conn = calloc(1, sizeof(*conn));
 
     if (!conn)
@@ -203,10 +148,7 @@ static struct conn *conn_new(struct alloc *alloc, const struct addr *peer)
     } while (conn_find_id(alloc, conn->id));
     conn->alloc = alloc;
     conn->peer_addr = *peer;
-    conn->peer = (struct conn_end){
-        .conn = conn, .other = &conn->client, .bucket = &alloc->down, .n_bytes = &c->down_bytes};
-    conn->client = (struct conn_end){
-        .conn = conn, .other = &conn->peer, .bucket = &alloc->up, .n_bytes = &c->up_bytes};
+    splice_init(&conn->pair, &conn_events, conn);
     list_append(&alloc->conns, &conn->link);
     alloc->n_conns++;
     return conn;
@@ -216,10 +158,8 @@ static void conn_wait_for_bind(struct conn *conn, struct stream *stream, uint64_
 {
     conn->state = CONN_WAITING;
     conn->expires_ns = now_ns + CONN_BIND_TIMEOUT_S * NS_PER_S;
-    conn->peer.stream = stream;
     counter_add(&conn->alloc->turn->params.counters->peer_connections, 1);
-    stream_set_events(stream, &conn_events, &conn->peer);
-    stream_pause(stream);
+    splice_add(&conn->pair, CONN_PEER, stream, false);
 }
 
 /* ---- active: Connect ---- */
@@ -443,7 +383,8 @@ void turn_on_bind(struct turn *turn, const struct turn_bind *bind, uint64_t now_
     struct conn *conn = bind_find(turn, bind->connection_id);
     unsigned int code = 0;
 
-    if (!conn || conn->state != CONN_WAITING || !conn->peer.stream || conn->expires_ns <= now_ns)
+    if (!conn || conn->state != CONN_WAITING || !conn->pair.ends[CONN_PEER].stream ||
+        conn->expires_ns <= now_ns)
         code = 400;
     else if (!alloc_is_users(conn->alloc, &bind->who))
         code = 441;
@@ -453,13 +394,7 @@ void turn_on_bind(struct turn *turn, const struct turn_bind *bind, uint64_t now_
     }
     bind_answer(bind, 0);
     conn->state = CONN_JOINED;
-    conn->client.stream = bind->stream;
-    stream_set_events(bind->stream, &conn_events, &conn->client);
-    stream_resume(bind->stream);
-    conn_resume(&conn->peer);
-    /* The peer may have ended its sending before there was anyone to tell. */
-    if (conn->peer.eof)
-        stream_shutdown(bind->stream);
+    splice_add(&conn->pair, CONN_CLIENT, bind->stream, false);
 }
 
 void tcp_on_connection_bind(struct request *req)
@@ -503,17 +438,13 @@ void tcp_sweep(struct turn *turn, struct alloc *alloc, uint64_t now_ns)
 
     list_for_each_safe (it, tmp, &alloc->conns) {
         struct conn *conn = list_entry(it, struct conn, link);
-        struct conn_end *ends[] = {&conn->peer, &conn->client};
 
         if (conn->state == CONN_WAITING && conn->expires_ns <= now_ns) {
             conn_free(conn);
             continue;
         }
-        for (size_t i = 0; i < 2; i++) {
-            if (ends[i]->throttled && bucket_solvent(ends[i]->bucket, limit, now_ns)) {
-                ends[i]->throttled = false;
-                conn_resume(ends[i]);
-            }
-        }
+        for (unsigned int i = 0; i < 2; i++)
+            if (conn->pair.ends[i].held && bucket_solvent(conn_bucket(conn, i), limit, now_ns))
+                splice_release(&conn->pair.ends[i]);
     }
 }

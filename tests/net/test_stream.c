@@ -753,6 +753,24 @@ START_TEST(reset_is_noticed_while_reading)
 }
 END_TEST
 
+START_TEST(abort_sends_what_is_pending_and_then_a_reset)
+{
+    char buf[8];
+
+    use_tcp();
+    ck_assert_int_eq(send_text("cut sho"), 0);
+    b.in_call = true;
+    stream_abort(b.s, -ECONNRESET);
+    b.in_call = false;
+    turns(2);
+    ck_assert_int_eq(b.n_closed, 1);
+    ck_assert_int_eq(b.reason, -ECONNRESET);
+    peer_reads_text("cut sho");
+    ck_assert_int_eq(recv(b.peer, buf, sizeof(buf), 0), -1);
+    ck_assert_int_eq(errno, ECONNRESET);
+}
+END_TEST
+
 /* ---- freeing ---- */
 
 static ptrdiff_t free_stream(const uint8_t *data, size_t len)
@@ -1375,6 +1393,7 @@ static TCase *case_ends(void)
     tcase_add_test(tc, last_words_are_read_by_a_client_that_keeps_talking);
     tcase_add_test(tc, reset_peer_is_told_from_the_loop_and_sends_fail_at_once);
     tcase_add_test(tc, reset_is_noticed_while_reading);
+    tcase_add_test(tc, abort_sends_what_is_pending_and_then_a_reset);
     tcase_add_loop_test(tc, stream_may_be_freed_within_on_bytes, 0, 2);
     tcase_add_loop_test(tc, stream_may_be_freed_within_any_other_event, 0, 3);
     tcase_add_loop_test(tc, stream_may_be_freed_within_on_open, 0, 2);

@@ -242,6 +242,11 @@ void stream_set_farewell(struct stream *s, void (*farewell)(void *arg), void *ar
     s->farewell_arg = arg;
 }
 
+void stream_abort(struct stream *s, int reason)
+    stream_close(s, reason);
+    s->far->reset = true;
+}
+
 void stream_free(struct stream *s)
 {
     if (!s)

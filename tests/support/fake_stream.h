@@ -31,6 +31,7 @@ struct far {
     bool fin;          /* stream_shutdown() was called */
     bool close_called; /* stream_close() was called, with this reason */
     int close_reason;
+    bool reset; /* it was stream_abort() */
     bool freed;
 };
 

@@ -236,6 +236,8 @@ START_TEST(both_half_closes_end_the_pair_whichever_comes_first)
     fake_streams_turn();
     ck_assert(client->freed);
     ck_assert(peer->freed);
+    ck_assert(!client->reset);
+    ck_assert(!peer->reset);
     ck_assert_uint_eq(w->counters.peer_connections, 0);
     ck_assert_uint_eq(turn_n_allocations(w->turn), 1);
     /* The peer may be connected to again. */
@@ -261,6 +263,7 @@ START_TEST(closing_the_peer_closes_the_client_with_what_it_was_sent)
     check_client_got("last words");
     ck_assert(client->close_called);
     ck_assert_int_eq(client->close_reason, -ECONNRESET);
+    ck_assert(client->reset); /* cut short, and not to be taken for whole */
     ck_assert(client->freed);
     ck_assert_uint_eq(w->counters.peer_connections, 0);
 }
