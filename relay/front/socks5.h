@@ -42,6 +42,7 @@ struct socks5_params {
     bool (*is_ours)(void *arg, const char *name, uint16_t port);
     bool (*join)(void *arg, struct stream *stream, const struct addr *app);
     void *arg;
+    unsigned int attempt_delay_ms; /* between addresses of one name; 0: RFC 8305's 250 ms */
 };
 
 /* Binds `listen` (loopback, or conf->n_user > 0: whoever loads the configuration has checked it).

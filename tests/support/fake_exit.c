@@ -162,18 +162,134 @@ void fake_exit_deny(struct fake_exit *e, const char *ip)
     e->n_deny++;
 }
 
+void fake_exit_lose(struct assoc *a, enum exit_result why)
+{
+    a->events->on_lost(a->user, why); /* `a` is gone after it, if the session does as it must */
+}
+
+/* ---- dial ---- */
+
+static int fake_dial(struct exit *exit, const struct addr *peer, exit_on_dialed *on_dialed,
+                     void *user, struct dial **ret)
+{
+    struct fake_exit *e = fake_exit_of(exit);
+    struct dial *d;
+
+    if (e->open_no_memory)
+        return -ENOMEM;
+    d = calloc(1, sizeof(*d));
+    *d = (struct dial){.exit = e, .peer = *peer, .on_dialed = on_dialed, .user = user};
+    e->n_dials++;
+    list_append(&e->dials, &d->link);
+    *ret = d;
+    return 0;
+}
+
+static void fake_hang_up(struct dial *d)
+{
+    list_remove(&d->link);
+    free(d);
+}
+
+static struct dial *fake_find_dial(const struct fake_exit *e, const char *peer)
+{
+    struct addr to = at(peer);
+
+    for (struct list *it = e->dials.next; it != &e->dials; it = it->next) {
+        struct dial *d = list_entry(it, struct dial, link);
+
+        if (addr_equal(&d->peer, &to))
+            return d;
+    }
+    return NULL;
+}
+
+bool fake_exit_is_dialing(const struct fake_exit *e, const char *peer)
+{
+    return fake_find_dial(e, peer) != NULL;
+}
+
+struct far *fake_exit_dialed(struct fake_exit *e, const char *peer, enum exit_result result)
+{
+    struct dial *found = fake_find_dial(e, peer);
+    struct far *far = result == EXIT_OK ? far_new() : NULL;
+    struct addr relayed = found->peer.family == ADDR_IPV6 ? e->relayed_v6 : e->relayed_v4;
+    struct dial d = *found;
+
+    fake_hang_up(found);
+    if (!far)
+        relayed = (struct addr){0};
+    d.on_dialed(d.user, result, far ? far->stream : NULL, &relayed);
+    return far;
+}
+
+/* ---- resolve ---- */
+
+static int fake_resolve(struct exit *exit, const char *name, exit_on_resolved *on_resolved,
+                        void *user, struct lookup **ret)
+{
+    struct fake_exit *e = fake_exit_of(exit);
+    struct lookup *l;
+
+    if (e->open_no_memory)
+        return -ENOMEM;
+    l = calloc(1, sizeof(*l));
+    *l = (struct lookup){.exit = e, .on_resolved = on_resolved, .user = user};
+    assert(strlen(name) < sizeof(l->name));
+    memcpy(l->name, name, strlen(name));
+    e->n_lookups++;
+    list_append(&e->lookups, &l->link);
+    *ret = l;
+    return 0;
+}
+
+static void fake_forget(struct lookup *l)
+{
+    list_remove(&l->link);
+    free(l);
+}
+
+void fake_exit_resolved(struct fake_exit *e, const char *name, enum exit_result result,
+                        const char *ips)
+{
+    struct lookup *found = list_entry(e->lookups.next, struct lookup, link);
+    struct addr addrs[32];
+    char copy[2048], *rest = copy, *ip;
+    struct lookup l;
+    size_t n = 0;
+
+    assert(!list_empty(&e->lookups) && strcmp(found->name, name) == 0);
+    assert(strlen(ips) < sizeof(copy));
+    memcpy(copy, ips, strlen(ips) + 1);
+    while ((ip = strsep(&rest, " "))) {
+        bool ok = *ip == '\0' || addr_parse_ip(ip, 0, &addrs[n]);
+
+        assert(ok);
+        n += *ip != '\0';
+    }
+    l = *found;
+    fake_forget(found);
+    l.on_resolved(l.user, result, addrs, n);
+}
+
 static const struct exit_ops fake_ops = {
     .open = fake_open,
     .close = fake_close,
     .permit = fake_permit,
     .send = fake_send,
     .connect = fake_connect,
+    .dial = fake_dial,
+    .hang_up = fake_hang_up,
+    .resolve = fake_resolve,
+    .forget = fake_forget,
 };
 
 void fake_exit_init(struct fake_exit *e)
 {
     *e = (struct fake_exit){.exit.ops = &fake_ops};
     list_init(&e->assocs);
+    list_init(&e->dials);
+    list_init(&e->lookups);
     e->relayed_v4 = at("192.0.2.1:50000");
     e->relayed_v6 = at("[2001:db8::1]:50000");
 }
@@ -181,5 +297,7 @@ void fake_exit_init(struct fake_exit *e)
 void fake_exit_deinit(struct fake_exit *e)
 {
     assert(list_empty(&e->assocs));
+    assert(list_empty(&e->dials));
+    assert(list_empty(&e->lookups));
     assert(e->n_opened == e->n_closed);
 }
