@@ -14,6 +14,7 @@
 
 #include "conf/conf.h"
 #include "relay/demo/demo.h"
+#include "relay/invite/invite.h"
 #include "relay/relay.h"
 #include "relay/turn/rest.h"
 #include "relay/usage.h"
@@ -37,12 +38,28 @@ static const struct command {
      "  --log-level LEVEL   what the relay says meanwhile (default error)\n"
      "\n"
      "Exits 0 only if every packet arrived and no peer learned another's address.\n"},
-    {"config", conf_command, "config [-c FILE] --check | --defaults | --explain KEY",
+    {"invite", invite_command, "invite [-c FILE] [--host HOST] NAME | --remove NAME | --list",
+     "make a user on this relay: a link and its QR code",
+     "  -c, --config FILE   the relay's configuration (default /etc/callveil/relay.conf)\n"
+     "  --host HOST         where clients reach the relay, if the configuration does not say\n"
+     "  --remove NAME       take the user away; what they have at the relay ends\n"
+     "  --list              print the names of those invited\n"
+     "\n"
+     "A running relay takes changes up within seconds. The link holds a password.\n"},
+    {"join", join_command, "join [-c FILE] [--force] LINK", "store an invitation as local.conf",
+     "  -c, --config FILE   what to write (default ~/.config/callveil/local.conf)\n"
+     "  --force             replace the file, and keep the old one as FILE.old\n"
+     "\n"
+     "With - as LINK it is read from standard input, and neither the shell's history nor\n"
+     "other users of the machine get to see the password in it.\n"},
+    {"config", conf_command,
+     "config [-c FILE] [--role relay|local] --check | --defaults | --explain KEY",
      "check a configuration, or explain its options",
      "  -c, --config FILE   the configuration (default /etc/callveil/relay.conf)\n"
      "  --check             report every error in it\n"
      "  --defaults          print a complete configuration\n"
-     "  --explain KEY       what an option is for, its values and its default\n"},
+     "  --explain KEY       what an option is for, its values and its default\n"
+     "  --role ROLE         whose: relay or local, which --check also tells by the file\n"},
     {"credential", rest_command, "credential [-c FILE] NAME [--ttl 1h]",
      "make a user name and password that expire, as JSON",
      "  -c, --config FILE   the configuration (default /etc/callveil/relay.conf)\n"

@@ -4,20 +4,26 @@
 
 #include "common/base/log.h"
 
-static bool settings_load_tls(struct settings *s)
+int settings_tls_new(const struct conf *conf, struct tls_server **ret, char *ret_error, size_t len)
 {
-    const struct conf *conf = s->conf;
-    char name[ADDR_STRLEN] = "callveil", error[256];
+    char name[ADDR_STRLEN] = "callveil";
     unsigned int protocols = 0;
 
+    *ret = NULL;
     for (size_t i = 0; i < conf->n_listen; i++)
         protocols |= conf->listen[i].protocols;
     if (!(protocols & (LISTEN_TLS | LISTEN_DTLS)))
-        return true;
+        return 0;
     if (conf->public_v4.family != ADDR_NONE)
         addr_format_ip(&conf->public_v4, name, sizeof(name));
-    if (tls_server_new(conf->certificate, conf->private_key, name, &s->tls, error, sizeof(error)) ==
-        0)
+    return tls_server_new(conf->certificate, conf->private_key, name, ret, ret_error, len);
+}
+
+static bool settings_load_tls(struct settings *s)
+{
+    char error[256];
+
+    if (settings_tls_new(s->conf, &s->tls, error, sizeof(error)) == 0)
         return true;
     log_error("%s", error);
     return false;

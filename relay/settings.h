@@ -24,5 +24,8 @@ struct settings {
 
 /* Takes `conf`, also on failure. Return: NULL after logging why. */
 struct settings *settings_new(struct conf *conf, const uint8_t nonce_secret[AUTH_SECRET_LEN]);
+/* The certificate that the configuration names, made if it is to be made on first use; *ret is NULL
+ * when no listener needs one. Return: 0, or -1 with a one-line reason in `ret_error`. */
+int settings_tls_new(const struct conf *conf, struct tls_server **ret, char *ret_error, size_t len);
 struct settings *settings_ref(struct settings *s);
 void settings_unref(struct settings *s); /* NULL is fine */
