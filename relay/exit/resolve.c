@@ -68,7 +68,7 @@ static void lookups_tell(struct resolver *r)
     r->is_telling = true;
     while (!r->is_freed && !list_empty(&r->ready)) {
         struct lookup *l = list_entry(r->ready.next, struct lookup, link);
-        struct lookup told = *l;
+        struct lookup told = *l; /* NOLINT(clang-analyzer-unix.Malloc) */
 
         lookup_free(l);
         told.on_resolved(told.user, told.answer.result, told.answer.addrs, told.answer.n);

@@ -155,8 +155,10 @@ int far_send(struct resolve_far *f, const struct addr *server, const void *data,
 
 static void far_packets_free(struct resolve_far *f, uint64_t now_ns)
 {
-    while (!list_empty(&f->packets)) {
-        struct far_packet *packet = list_entry(f->packets.next, struct far_packet, link);
+    struct list *it, *tmp;
+
+    list_for_each_safe (it, tmp, &f->packets) {
+        struct far_packet *packet = list_entry(it, struct far_packet, link);
 
         if (now_ns - packet->sent_ns < PACKET_NS)
             return;
