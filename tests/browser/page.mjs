@@ -1,10 +1,10 @@
-// What runs inside the pages: playwright sends each function's text there, so each one
+// What runs inside the pages: the driver sends each function's text there, so each one
 // must stand alone. A page keeps its call in `window.call` between them.
 
 // Makes the page's end of a call, gathers every candidate, and returns the description.
 // Without `offer` it is the caller, which also makes the data channel.
-export async function openCall({ servers, nMessages, offer }) {
-  const pc = new RTCPeerConnection({ iceServers: servers, iceTransportPolicy: "relay" });
+export async function openCall({ servers, nMessages, offer, policy = "relay" }) {
+  const pc = new RTCPeerConnection({ iceServers: servers, iceTransportPolicy: policy });
   const call = (window.call = { pc, received: 0, inOrder: true });
 
   const onChannel = (channel) => {
@@ -55,7 +55,9 @@ export async function finishCall({ answer, minFrames, nMessages, timeoutMs }) {
     const byId = new Map(stats.map((entry) => [entry.id, entry]));
     const video = stats.find((entry) => entry.type === "inbound-rtp" && entry.kind === "video");
     const transport = stats.find((entry) => entry.type === "transport");
-    const pair = byId.get(transport?.selectedCandidatePairId);
+    // Firefox marks the pair itself.
+    const pair = byId.get(transport?.selectedCandidatePairId) ??
+      stats.find((entry) => entry.type === "candidate-pair" && entry.selected);
     const local = byId.get(pair?.localCandidateId);
     const remote = byId.get(pair?.remoteCandidateId);
     return {
@@ -66,6 +68,9 @@ export async function finishCall({ answer, minFrames, nMessages, timeoutMs }) {
       localType: local?.candidateType,
       remoteType: remote?.candidateType,
       relayProtocol: local?.relayProtocol,
+      remoteAddress: remote?.address,
+      remoteAddresses: stats.filter((entry) => entry.type === "remote-candidate")
+        .map((entry) => entry.address),
     };
   };
   const end = performance.now() + timeoutMs;
