@@ -46,8 +46,9 @@ export async function openCall({ servers, nMessages, offer, policy = "relay" }) 
   return pc.localDescription.toJSON();
 }
 
-// Waits until the call has shown what it should, or the time is up, and returns what it saw.
-export async function finishCall({ answer, minFrames, nMessages, timeoutMs }) {
+// Waits until the call has shown what it should (or is in one of the states of `until`), or the
+// time is up, and returns what it saw.
+export async function finishCall({ answer, minFrames, nMessages, until, timeoutMs }) {
   const { call } = window;
   if (answer) await call.pc.setRemoteDescription(answer);
   const seen = async () => {
@@ -76,7 +77,8 @@ export async function finishCall({ answer, minFrames, nMessages, timeoutMs }) {
   const end = performance.now() + timeoutMs;
   for (;;) {
     const result = await seen();
-    const done = result.framesDecoded > minFrames && result.received >= nMessages;
+    const done = until ? until.includes(result.state)
+      : result.framesDecoded > minFrames && result.received >= nMessages;
     if (done || performance.now() > end) {
       // The other page may need this end a little longer: contexts close when both are done.
       return result;
