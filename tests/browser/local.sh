@@ -22,7 +22,7 @@ export RELAY_ADDRESS=10.97.0.1 LAPTOP_ADDRESS=10.99.0.2 FAR_ADDRESS=10.98.0.2
 export ROUTER_ADDRESS=10.99.0.1
 export SITE_NAME=call.far.test SCRIPT_NAME=script.far.test
 export STATS_TOKEN=5ca1ab1e0ddba11
-export RELAY_PORT=$PORT RELAY_TLS_PORT=$TLS_PORT
+export MEDIA_PORT=$TLS_PORT # DTLS
 export WORK
 RELAY_PEERS=10.98.0.0/24
 local_pid=
@@ -134,8 +134,9 @@ start_standin() {
     ip route change 10.98.0.0/24 dev to-far src $RELAY_ADDRESS
     start_background unshare --mount sh -c \
         "mount --bind '$WORK/far-resolv.conf' /etc/resolv.conf && exec microsocks -i $RELAY_ADDRESS"
-    nsenter --target "$LAPTOP" --net node "$BROWSER_DIR/standin.mjs" $RELAY_ADDRESS $PORT 1080 \
-        $SECRET $STATS_TOKEN 2>"$WORK/local.err" &
+    MEDIA_PORT=$PORT # it speaks no DTLS
+    nsenter --target "$LAPTOP" --net node "$BROWSER_DIR/standin.mjs" $RELAY_ADDRESS "$PORT" 1080 \
+        "$SECRET" "$STATS_TOKEN" 2>"$WORK/local.err" &
     local_pid=$!
 }
 
