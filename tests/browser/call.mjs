@@ -6,19 +6,12 @@
 // Arguments: relay address, port, TLS port, user, password, and the browser's own address
 // (left out for a relay that does not hide it).
 
-import { chromium } from "playwright-core";
 import { openCall, finishCall, gatherOnly } from "./page.mjs";
+import {
+  N_MESSAGES, WANTED, check, checkDescriptions, checkMedia, exitStatus, launchChromium,
+} from "./checks.mjs";
 
-const N_MESSAGES = 600;
-const MIN_FRAMES = 30;
 const [relay, port, tlsPort, username, credential, ownAddress] = process.argv.slice(2);
-let failed = false;
-
-function check(name, good, why) {
-  failed ||= !good;
-  console.log(`${good ? "ok" : "not ok"} - ${name}`);
-  if (!good && why !== undefined) console.log(typeof why === "string" ? why : JSON.stringify(why));
-}
 
 async function newPage(browser, permissions = ["camera", "microphone"]) {
   const context = await browser.newContext({ permissions });
@@ -30,31 +23,8 @@ async function newPage(browser, permissions = ["camera", "microphone"]) {
   return page;
 }
 
-// The addresses a description gives away. "o=" holds a constant, "0.0.0.0" says nothing.
-function addressesIn(sdp) {
-  const lines = sdp.split(/\r?\n/).filter((line) => /^(a=candidate:|a=rtcp:|c=)/.test(line));
-  const words = lines.flatMap((line) => line.split(/\s+/));
-  const isAddress = (word) => /^\d+\.\d+\.\d+\.\d+$/.test(word) || word.includes("::") ||
-    word.endsWith(".local");
-  return [...new Set(words.filter(isAddress))].filter((word) => word !== "0.0.0.0");
-}
-
-function checkDescriptions(name, sdps) {
-  const candidates = sdps.flatMap((sdp) => sdp.split(/\r?\n/))
-    .filter((line) => line.startsWith("a=candidate:"));
-  check(`${name}: each page offers candidates, relayed ones only`,
-    sdps.every((sdp) => sdp.includes("a=candidate:")) &&
-    candidates.every((line) => / typ relay /.test(line)), candidates);
-  const addresses = [...new Set(sdps.flatMap(addressesIn))];
-  check(`${name}: what the pages tell each other holds the relay's address only`,
-    addresses.length === 1 && addresses[0] === relay, addresses);
-}
-
 function checkResult(name, protocol, side, result) {
-  check(`${name}: ${side} decoded more than ${MIN_FRAMES} frames of the other's camera`,
-    result.framesDecoded > MIN_FRAMES, result);
-  check(`${name}: ${side} received ${N_MESSAGES} messages, in order, none lost`,
-    result.received === N_MESSAGES && result.inOrder, result);
+  checkMedia(name, side, result);
   check(`${name}: ${side}'s media goes over ${protocol} to the relay, and on to a relayed address`,
     result.localType === "relay" && result.remoteType === "relay" &&
     result.relayProtocol === protocol, result);
@@ -67,11 +37,10 @@ async function call(browser, name, protocol, url) {
   try {
     const offer = await a.evaluate(openCall, { servers, nMessages: N_MESSAGES, offer: null });
     const answer = await b.evaluate(openCall, { servers, nMessages: N_MESSAGES, offer });
-    checkDescriptions(name, [offer.sdp, answer.sdp]);
-    const wanted = { minFrames: MIN_FRAMES, nMessages: N_MESSAGES, timeoutMs: 30000 };
+    checkDescriptions(name, [offer.sdp, answer.sdp], relay);
     const [resultA, resultB] = await Promise.all([
-      a.evaluate(finishCall, { answer, ...wanted }),
-      b.evaluate(finishCall, { answer: null, ...wanted }),
+      a.evaluate(finishCall, { answer, ...WANTED }),
+      b.evaluate(finishCall, { answer: null, ...WANTED }),
     ]);
     checkResult(name, protocol, "the caller", resultA);
     checkResult(name, protocol, "the callee", resultB);
@@ -107,17 +76,7 @@ async function forgetfulPage(browser) {
   await page.context().close();
 }
 
-const browser = await chromium.launch({
-  executablePath: "/usr/bin/chromium",
-  headless: false, // playwright's own headless flag means its own build; Debian's takes this one:
-  args: [
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
-    // The suite's certificate is self-signed; TURN over TLS asks the same verifier as https.
-    "--ignore-certificate-errors",
-  ],
-});
+const browser = await launchChromium();
 try {
   await call(browser, "UDP", "udp", `turn:${relay}:${port}?transport=udp`);
   await call(browser, "TCP", "tcp", `turn:${relay}:${port}?transport=tcp`);
@@ -127,4 +86,4 @@ try {
 } finally {
   await browser.close();
 }
-process.exit(failed ? 1 : 0);
+process.exit(exitStatus());

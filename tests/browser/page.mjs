@@ -1,10 +1,10 @@
-// What runs inside the pages: playwright sends each function's text there, so each one
+// What runs inside the pages: the driver sends each function's text there, so each one
 // must stand alone. A page keeps its call in `window.call` between them.
 
 // Makes the page's end of a call, gathers every candidate, and returns the description.
 // Without `offer` it is the caller, which also makes the data channel.
-export async function openCall({ servers, nMessages, offer }) {
-  const pc = new RTCPeerConnection({ iceServers: servers, iceTransportPolicy: "relay" });
+export async function openCall({ servers, nMessages, offer, policy = "relay" }) {
+  const pc = new RTCPeerConnection({ iceServers: servers, iceTransportPolicy: policy });
   const call = (window.call = { pc, received: 0, inOrder: true });
 
   const onChannel = (channel) => {
@@ -46,8 +46,9 @@ export async function openCall({ servers, nMessages, offer }) {
   return pc.localDescription.toJSON();
 }
 
-// Waits until the call has shown what it should, or the time is up, and returns what it saw.
-export async function finishCall({ answer, minFrames, nMessages, timeoutMs }) {
+// Waits until the call has shown what it should (or is in one of the states of `until`), or the
+// time is up, and returns what it saw.
+export async function finishCall({ answer, minFrames, nMessages, until, timeoutMs }) {
   const { call } = window;
   if (answer) await call.pc.setRemoteDescription(answer);
   const seen = async () => {
@@ -55,7 +56,9 @@ export async function finishCall({ answer, minFrames, nMessages, timeoutMs }) {
     const byId = new Map(stats.map((entry) => [entry.id, entry]));
     const video = stats.find((entry) => entry.type === "inbound-rtp" && entry.kind === "video");
     const transport = stats.find((entry) => entry.type === "transport");
-    const pair = byId.get(transport?.selectedCandidatePairId);
+    // Firefox marks the pair itself.
+    const pair = byId.get(transport?.selectedCandidatePairId) ??
+      stats.find((entry) => entry.type === "candidate-pair" && entry.selected);
     const local = byId.get(pair?.localCandidateId);
     const remote = byId.get(pair?.remoteCandidateId);
     return {
@@ -66,12 +69,16 @@ export async function finishCall({ answer, minFrames, nMessages, timeoutMs }) {
       localType: local?.candidateType,
       remoteType: remote?.candidateType,
       relayProtocol: local?.relayProtocol,
+      remoteAddress: remote?.address,
+      remoteAddresses: stats.filter((entry) => entry.type === "remote-candidate")
+        .map((entry) => entry.address),
     };
   };
   const end = performance.now() + timeoutMs;
   for (;;) {
     const result = await seen();
-    const done = result.framesDecoded > minFrames && result.received >= nMessages;
+    const done = until ? until.includes(result.state)
+      : result.framesDecoded > minFrames && result.received >= nMessages;
     if (done || performance.now() > end) {
       // The other page may need this end a little longer: contexts close when both are done.
       return result;
