@@ -43,7 +43,7 @@ relays "coturn, DTLS" udp "$(url DTLS)" "ca-file = $WORK/cert.pem"
 relays "coturn, TCP" udp,tcp "$(url TCP)"
 relays "coturn, TLS" udp,tcp "$(url TLS)" "ca-file = $WORK/cert.pem"
 # Datagrams by the first that works, streams by the first that can.
-relays "coturn, DTLS and TLS" udp,tcp "$(url DTLS), $(url TLS | sed 's/url = //')" \
+relays "coturn, DTLS and TLS" udp,tcp,brief "$(url DTLS), $(url TLS | sed 's/url = //')" \
     "ca-file = $WORK/cert.pem"
 RELAY_UNDER_TEST=coturn relay_stop
 peer_saw_only_the_relay coturn
@@ -71,7 +71,8 @@ relays "callveil, TLS" udp,tcp "$(url TLS)" "$pin"
 # A port where nobody is answers at once; an address where nobody is never does.
 for dead in "turn:$RELAY_HOST:9?transport=udp" "turns:$RELAY_HOST:9?transport=tcp" \
     "turns:10.99.0.99:$TLS_PORT?transport=udp" "turn:10.99.0.99:$PORT?transport=tcp"; do
-    relays "after the dead ${dead}" udp,tcp "url = $dead, $(url TLS | sed 's/url = //')" "$pin"
+    relays "after the dead $dead" udp,tcp,brief "url = $dead, $(url TLS | sed 's/url = //')" \
+        "$pin"
 done
 
 # --- not the relay that it should be ---

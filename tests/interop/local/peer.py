@@ -5,6 +5,7 @@ Prints the address of everyone who talks to it, one a line. Argument: the folder
 serves. Services, each on every address in ADDRESSES:
 
   TCP 80    HTTP: GET of a file; PUT answers with the SHA-256 of the body; GET /whoami
+  TCP 81    the same on all IPv4 addresses of this host
   UDP 4000  echo; "who?" is answered with the source as seen, "other ..." from port 4001
   TCP 4002  eight bytes of length and a body, which comes back
   TCP 4003  a line "connect HOST PORT": connects there, says its own address, and echoes
@@ -135,6 +136,7 @@ def main():
         serve(address, 4002, Body)
         serve(address, 4003, ConnectBack)
         threading.Thread(target=echo, args=(address,), daemon=True).start()
+    serve("0.0.0.0", 81, Web)
     print("ready", file=sys.stderr, flush=True)
     threading.Event().wait()
 

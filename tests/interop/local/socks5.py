@@ -15,9 +15,12 @@ class Refused(Exception):
         self.rep = rep
 
 
-def pack(host, port):
-    """ATYP, address and port; what is no address goes as a name."""
+def pack(host, port, as_name=False):
+    """ATYP, address and port; what is no address goes as a name, and with as_name what is one:
+    browsers do that."""
     try:
+        if as_name:
+            raise ValueError
         ip = ipaddress.ip_address(host)
         head = bytes([1 if ip.version == 4 else 4]) + ip.packed
     except ValueError:
@@ -61,14 +64,14 @@ def reply(sock):
     return bound
 
 
-def request(proxy, command, host, port, timeout=15):
+def request(proxy, command, host, port, timeout=15, as_name=False):
     """A connection to the proxy after its first reply, and (BND.ADDR, BND.PORT)."""
     sock = socket.create_connection(proxy, timeout=timeout)
     try:
         sock.sendall(b"\x05\x01\x00")
         if exactly(sock, 2) != b"\x05\x00":
             raise ValueError("no authentication is not accepted")
-        sock.sendall(bytes([5, command, 0]) + pack(host, port))
+        sock.sendall(bytes([5, command, 0]) + pack(host, port, as_name))
         return sock, reply(sock)
     except BaseException:
         sock.close()
