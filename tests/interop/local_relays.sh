@@ -45,6 +45,8 @@ relays "coturn, TLS" udp,tcp "$(url TLS)" "ca-file = $WORK/cert.pem"
 # Datagrams by the first that works, streams by the first that can.
 relays "coturn, DTLS and TLS" udp,tcp,brief "$(url DTLS), $(url TLS | sed 's/url = //')" \
     "ca-file = $WORK/cert.pem"
+relays "coturn, TLS by its name" udp,tcp,brief \
+    "url = turns:relay.test:$TLS_PORT?transport=tcp" "ca-file = $WORK/cert.pem"
 RELAY_UNDER_TEST=coturn relay_stop
 peer_saw_only_the_relay coturn
 
@@ -60,7 +62,7 @@ peer_saw_only_the_relay p1_stun
 
 # --- ours, pinned ---
 pin="pin = $(pin_of "$WORK/cert.pem")"
-wrong_pin="pin = sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+wrong_pin="pin = sha256/$(head -c 32 /dev/zero | base64)"
 RELAY_STATS=127.0.0.1:9641 relay_start "listen = $(relay_listen_on $RELAY_HOST)"
 relays "callveil, UDP" udp "$(url UDP)"
 relays "callveil, DTLS" udp "$(url DTLS)" "$pin"

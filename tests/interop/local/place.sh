@@ -19,9 +19,6 @@ PEER2=10.99.1.3
 PEER6=fd99:1::2
 NOBODY=10.99.1.77
 RELAY_PEERS="10.99.1.0/24, fd99:1::/64"
-# HTTP, echo, a second socket that answers for it, and streams (peer.py).
-HTTP_PORT=80
-ECHO_PORT=4000
 LOCAL_DIR=$INTEROP_DIR/local
 
 # namespace NAME: a network namespace that lives as long as the process NAME_space in it.
@@ -66,7 +63,10 @@ place_make() {
     # What this mount namespace says about names is the suites' own.
     printf '127.0.0.1 localhost\n%s relay.test elsewhere.test\n' $RELAY_HOST >"$WORK/hosts"
     printf 'nameserver %s\n' "${PLACE_RESOLVER:-$APP_ADDRESS}" >"$WORK/resolv.conf"
-    mount --bind "$WORK/hosts" /etc/hosts && mount --bind "$WORK/resolv.conf" /etc/resolv.conf
+    {
+        mount --bind "$WORK/hosts" /etc/hosts &&
+            mount --bind "$WORK/resolv.conf" "$(readlink -f /etc/resolv.conf)"
+    } 2>"$WORK/place.err"
 }
 
 # place_enter: makes it, or ends the suite as skipped.
