@@ -11,6 +11,8 @@
 #   CALLVEIL            the program (default: build/relay/callveil of this tree)
 #   RELAY_UNDER_TEST    callveil (default), or coturn: checks the suites themselves
 #                       against a server that is known to work
+#   LOCAL_UNDER_TEST    callveil (default), or dante: the same for the suites of the local
+#                       proxy, with a SOCKS server that stands where the relay does
 #   INTEROP_KEEP        a folder that keeps configuration, certificates and logs
 
 set -u
@@ -19,6 +21,7 @@ INTEROP_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 TREE=$(cd "$INTEROP_DIR/../.." && pwd)
 CALLVEIL=${CALLVEIL:-$TREE/build/relay/callveil}
 RELAY_UNDER_TEST=${RELAY_UNDER_TEST:-callveil}
+LOCAL_UNDER_TEST=${LOCAL_UNDER_TEST:-callveil}
 
 # Not 3478: where no namespace can be made, the machine's own TURN server keeps its port.
 PORT=34780
@@ -27,10 +30,21 @@ USER_NAME=alice
 USER_PASSWORD='wonder land'
 REALM=callveil.test
 SECRET=5ca1ab1e5ca1ab1e
+LOCAL_TOKEN=5eed0fa11e7be115
+
+# Where apps find the local proxy; local_start sets them again.
+SOCKS_HOST=127.0.0.1
+SOCKS_PORT=10800
+TURN_HOST=127.0.0.1
+TURN_PORT=34800
+TURN_USER=
+TURN_PASSWORD=
+LOCAL_STATS=127.0.0.1:9642
 
 n_checks=0
 n_failures=0
 relay_pid=
+local_pid=
 background_pids=()
 
 # --- the suite's own namespaces ---------------------------------------------------------
@@ -62,7 +76,7 @@ interop_enter() {
 
 interop_leave() {
     local pid
-    for pid in $relay_pid "${background_pids[@]}"; do
+    for pid in $local_pid $relay_pid "${background_pids[@]}"; do
         kill -KILL "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
     done
     [ -n "${INTEROP_KEEP:-}" ] || rm -rf "$WORK"
@@ -145,7 +159,9 @@ relay_listen_on() {
 }
 
 # relay_start [LINE...]: a relay on loopback. LINEs are further keys of the [relay] section;
-# "listen = ..." replaces the listeners. RELAY_PEERS is the list of special peers allowed.
+# "listen = ..." replaces the listeners. RELAY_PEERS is the list of special peers allowed,
+# RELAY_ADDRESSES what peers shall see (default: the address that the client reached),
+# RELAY_STATS where its statistics are served (default: nowhere).
 relay_start() {
     local line listen lines=()
     listen="listen = $(relay_listen_on 127.0.0.1)"
@@ -168,6 +184,7 @@ start_callveil() {
     {
         echo '[relay]'
         printf '%s\n' "$@"
+        [ -z "${RELAY_ADDRESSES:-}" ] || echo "relay-address = ${RELAY_ADDRESSES// /, }"
         echo "realm = $REALM"
         echo "certificate = $WORK/cert.pem"
         echo "private-key = $WORK/key.pem"
@@ -180,13 +197,18 @@ start_callveil() {
         echo '[limits]'
         echo 'unauthenticated-rate = 0'
         echo '[stats]'
-        echo 'listen = off'
+        echo "listen = ${RELAY_STATS:-off}"
     } >"$WORK/relay.conf"
-    # What ASan finds at exit, leaks too, must not look like a clean end.
-    ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=1:exitcode=99" \
-    UBSAN_OPTIONS="${UBSAN_OPTIONS:+$UBSAN_OPTIONS:}print_stacktrace=1" \
-        ${RELAY_WRAPPER:-} "$CALLVEIL" relay -c "$WORK/relay.conf" 2>"$WORK/relay.err" &
+    # shellcheck disable=SC2086 # a list
+    with_sanitizers ${RELAY_WRAPPER:-} "$CALLVEIL" relay -c "$WORK/relay.conf" \
+        2>"$WORK/relay.err" &
     relay_pid=$!
+}
+
+# In a process of its own: what ASan finds at exit, leaks too, must not look like a clean end.
+with_sanitizers() {
+    exec env ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=1:exitcode=99" \
+        UBSAN_OPTIONS="${UBSAN_OPTIONS:+$UBSAN_OPTIONS:}print_stacktrace=1" "$@"
 }
 
 start_coturn() {
@@ -196,7 +218,11 @@ start_coturn() {
     local address
     for address in $(grep -o 'udp://[^, ]*' <<<"$1" | sed 's,udp://,,; s,:[0-9]*$,,; s,[][],,g' |
         sort -u); do
-        args+=(--listening-ip "$address" --relay-ip "$address")
+        args+=(--listening-ip "$address")
+        [ -n "${RELAY_ADDRESSES:-}" ] || args+=(--relay-ip "$address")
+    done
+    for address in ${RELAY_ADDRESSES:-}; do
+        args+=(--relay-ip "$address")
     done
     # One or the other: coturn does not serve both kinds of credentials at once.
     case ${COTURN_CREDENTIALS:-user} in
@@ -204,7 +230,7 @@ start_coturn() {
         secret) args+=(--use-auth-secret --static-auth-secret "$SECRET") ;;
     esac
     # shellcheck disable=SC2086 # a list
-    turnserver "${args[@]}" ${COTURN_EXTRA:-} >"$WORK/relay.err" 2>&1 &
+    ${RELAY_WRAPPER:-} turnserver "${args[@]}" ${COTURN_EXTRA:-} >"$WORK/relay.err" 2>&1 &
     relay_pid=$!
 }
 
@@ -231,35 +257,119 @@ wait_for_relay() {
 # relay_stop: the relay must have survived the suite, and leave when asked: status 0 and no
 # sanitizer report. Its log goes with it, so that the next relay's is its own.
 relay_stop() {
-    local n status
-    if ! kill -TERM "$relay_pid" 2>/dev/null; then
-        wait "$relay_pid"
-        echo "# the relay was gone already, with status $?"
-        fail "the relay is still there at the end" "$WORK/relay.err"
-        relay_pid=
+    local pid=$relay_pid good=0
+    relay_pid=
+    # Neither catches SIGTERM in every build: 128 + 15 is a clean end of theirs.
+    [ "$RELAY_UNDER_TEST" = callveil ] || good=143
+    stop_and_check "the relay" "$pid" "$WORK/relay.err" $good
+}
+
+# stop_and_check NAME PID LOG [STATUS]: STATUS is as good an end as 0.
+stop_and_check() {
+    local name=$1 pid=$2 log=$3 good=${4:-0} status
+    if ! kill -TERM "$pid" 2>/dev/null; then
+        wait "$pid"
+        echo "# $name was gone already, with status $?"
+        fail "$name is still there at the end" "$log"
         return
     fi
-    for n in {1..100}; do
-        kill -0 "$relay_pid" 2>/dev/null || break
+    for _ in {1..100}; do
+        kill -0 "$pid" 2>/dev/null || break
         sleep 0.1
     done
-    if kill -KILL "$relay_pid" 2>/dev/null; then
+    if kill -KILL "$pid" 2>/dev/null; then
         echo "# SIGTERM did not end it in 10 seconds"
     fi
-    wait "$relay_pid" 2>/dev/null
+    wait "$pid" 2>/dev/null
     status=$?
-    relay_pid=
-    # coturn 4.6.1 does not catch SIGTERM in every build: 128 + 15 is its clean end.
-    if [ "$RELAY_UNDER_TEST" = coturn ] && [ "$status" -eq 143 ]; then
-        status=0
-    fi
-    if [ "$status" -eq 0 ] && ! grep -qE 'Sanitizer|runtime error:' "$WORK/relay.err"; then
-        pass "the relay ends with status 0, no leak and no sanitizer report"
+    if { [ "$status" -eq 0 ] || [ "$status" -eq "$good" ]; } &&
+        ! grep -qE 'Sanitizer|runtime error:' "$log"; then
+        pass "$name ends with status 0, no leak and no sanitizer report"
     else
         echo "# exit status $status"
-        grep -nE -A12 'Sanitizer|runtime error:' "$WORK/relay.err" | head -n 40 | sed 's/^/# /'
-        fail "the relay ends with status 0, no leak and no sanitizer report" "$WORK/relay.err"
+        grep -nE -A12 'Sanitizer|runtime error:' "$log" | head -n 40 | sed 's/^/# /'
+        fail "$name ends with status 0, no leak and no sanitizer report" "$log"
     fi
+}
+
+# --- the local proxy --------------------------------------------------------------------
+
+# pin_of CERTIFICATE: as it stands in local.conf and in an invite.
+pin_of() {
+    printf 'sha256/'
+    openssl x509 -in "$1" -noout -pubkey | openssl pkey -pubin -outform der |
+        openssl dgst -sha256 -binary | base64 -w 0
+}
+
+# local_start LINE...: `callveil local` with these keys in its [upstream] section; returns once
+# the relay was reached. LOCAL_USERS are lines of [users]. With LOCAL_READY=no it returns once
+# apps are served, whatever becomes of the relay.
+local_start() {
+    case $LOCAL_UNDER_TEST in
+        callveil) start_callveil_local "$@" ;;
+        *) "start_${LOCAL_UNDER_TEST}_local" "$@" ;;
+    esac
+    for _ in {1..300}; do
+        if (exec 3<>"/dev/tcp/$SOCKS_HOST/$SOCKS_PORT") 2>/dev/null &&
+            { [ "${LOCAL_READY:-yes}" = no ] || local_is_ready; }; then
+            local_credential
+            return
+        fi
+        kill -0 "$local_pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    fail "the local proxy starts and reaches its relay" "$WORK/local.err"
+    finish
+}
+
+start_callveil_local() {
+    local own=$*
+    {
+        echo '[local]'
+        echo "socks5 = $SOCKS_HOST:$SOCKS_PORT"
+        echo "turn = $TURN_HOST:$TURN_PORT"
+        echo '[upstream]'
+        printf '%s\n' "$@"
+        [[ $own == *'user = '* ]] || echo "user = $USER_NAME"
+        [[ $own == *'password = '* ]] || echo "password = $USER_PASSWORD"
+        echo '[users]'
+        printf '%s\n' "${LOCAL_USERS:-}"
+        echo '[stats]'
+        echo "listen = $LOCAL_STATS"
+        echo "token = $LOCAL_TOKEN"
+    } >"$WORK/local.conf"
+    chmod 600 "$WORK/local.conf"
+    with_sanitizers "$CALLVEIL" local -c "$WORK/local.conf" >"$WORK/local.out" \
+        2>"$WORK/local.err" &
+    local_pid=$!
+}
+
+local_is_ready() {
+    [ "$LOCAL_UNDER_TEST" != callveil ] || [ "$(local_get /readyz -o /dev/null \
+        -w '%{http_code}')" = 200 ]
+}
+
+# local_get PATH [CURL_OPTION...]
+local_get() {
+    curl --noproxy '*' -s -m 5 -H "Authorization: Bearer $LOCAL_TOKEN" "${@:2}" \
+        "http://$LOCAL_STATS$1"
+}
+
+# The credential of the loopback TURN server is made at each start.
+local_credential() {
+    [ "$LOCAL_UNDER_TEST" = callveil ] || return 0
+    read -r TURN_USER TURN_PASSWORD < <(local_get /stats.json | /usr/bin/python3 -c '
+import json, sys
+turn = json.load(sys.stdin)["turn"]
+print(turn["username"], turn["password"])' 2>/dev/null)
+}
+
+# As relay_stop.
+local_stop() {
+    local pid=$local_pid
+    local_pid=
+    [ "$LOCAL_UNDER_TEST" = callveil ] || { kill "$pid" && wait "$pid"; return 0; } 2>/dev/null
+    stop_and_check "the local proxy" "$pid" "$WORK/local.err"
 }
 
 # start_background COMMAND...: ended when the suite ends.
