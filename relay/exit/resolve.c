@@ -421,3 +421,8 @@ void resolver_restart(struct resolver *r)
     if (r->near)
         resolve_near_refresh(r->near, true);
 }
+
+int resolver_set_servers(struct resolver *r, const struct addr *servers, size_t n)
+{
+    return resolve_far_set_servers(r->far, servers, n);
+}

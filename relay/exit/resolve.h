@@ -51,6 +51,9 @@ int resolver_lookup(struct resolver *r, const char *name, exit_on_resolved *on_r
                     struct lookup **ret);
 void resolver_forget(struct lookup *l);
 
+/* far: other servers from now on; pending queries start over with them. Return: 0 or -errno. */
+int resolver_set_servers(struct resolver *r, const struct addr *servers, size_t n);
+
 /* The way out is there again, or is another one: pending queries start over, failures are
  * forgotten; answers stay. */
 void resolver_restart(struct resolver *r);

@@ -241,6 +241,17 @@ static int far_channel(struct resolve_far *f)
     return far_set_servers(f);
 }
 
+int resolve_far_set_servers(struct resolve_far *f, const struct addr *servers, size_t n)
+{
+    if (n == 0 || n > RESOLVE_SERVERS_MAX)
+        return -EINVAL;
+    f->n_servers = n;
+    memcpy(f->servers, servers, n * sizeof(*servers));
+    /* c-ares takes no other servers while anything is asked of the old ones. */
+    resolver_restart(f->r);
+    return far_set_servers(f);
+}
+
 int resolve_far_new(struct resolver *r, const struct resolver_params *params)
 {
     struct resolve_far *f;

@@ -112,6 +112,7 @@ int resolve_far_ready(struct resolve_far *f);
 /* Outside of c-ares: lost associations, closed streams, output. */
 void resolve_far_work(struct resolve_far *f);
 /* The next query goes another way. */
+int resolve_far_set_servers(struct resolve_far *f, const struct addr *servers, size_t n);
 void resolve_far_reset(struct resolve_far *f);
 
 /* ---- resolve_near.c ---- */

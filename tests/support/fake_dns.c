@@ -25,13 +25,15 @@ static int fake_dial(struct exit *exit, const struct addr *peer, exit_on_dialed 
     dials->n_dials++;
     dials->last = calloc(1, sizeof(*dials->last));
     *dials->last =
-        (struct dial){.dials = dials, .peer = *peer, .on_dialed = on_dialed, .user = user};
-    *ret = dials->last;
+        (struct dns_dial){.dials = dials, .peer = *peer, .on_dialed = on_dialed, .user = user};
+    *ret = (struct dial *)(void *)dials->last;
     return 0;
 }
 
-static void fake_hang_up(struct dial *d)
+static void fake_hang_up(struct dial *dial)
 {
+    struct dns_dial *d = (struct dns_dial *)(void *)dial;
+
     d->dials->n_hung_up++;
     if (d->dials->last == d)
         d->dials->last = NULL;
@@ -48,8 +50,8 @@ void fake_dials_init(struct fake_dials *dials, struct fake_exit *exit)
 
 struct far *fake_dials_answer(struct fake_dials *dials, enum exit_result result)
 {
-    struct dial *d = dials->last;
-    struct dial told = *d;
+    struct dns_dial *d = dials->last;
+    struct dns_dial told = *d;
     struct far *far = result == EXIT_OK ? far_new() : NULL;
     struct addr none = {0};
 

@@ -36,7 +36,8 @@ struct dns_answer {
     size_t len;
 };
 
-struct dial {
+/* What the exit knows as a struct dial; fake_exit.h has its own. */
+struct dns_dial {
     struct fake_dials *dials;
     struct addr peer;
     exit_on_dialed *on_dialed;
@@ -46,7 +47,7 @@ struct dial {
 /* A fake exit that dials: one at a time is open to be answered. */
 struct fake_dials {
     struct exit_ops ops;
-    struct dial *last;
+    struct dns_dial *last;
     unsigned int n_dials, n_hung_up;
     bool no_memory;
 };

@@ -251,6 +251,7 @@ void stream_set_farewell(struct stream *s, void (*farewell)(void *arg), void *ar
 }
 
 void stream_abort(struct stream *s, int reason)
+{
     stream_close(s, reason);
     s->far->reset = true;
 }

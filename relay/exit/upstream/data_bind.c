@@ -164,3 +164,8 @@ uint64_t data_bind_tick(struct data_bind *b, uint64_t now_ns)
     data_bind_finish(b, EXIT_E_TIMEOUT);
     return UINT64_MAX;
 }
+
+uint64_t data_bind_due_ns(const struct data_bind *b)
+{
+    return b->end_ns;
+}

@@ -135,4 +135,5 @@ struct data_bind *data_bind_new(struct link *link, struct cred *cred, uint32_t c
                                 const struct session_waker *waker, data_bind_on_done *on_done,
                                 void *user, uint64_t now_ns);
 uint64_t data_bind_tick(struct data_bind *b, uint64_t now_ns); /* as session_tick() */
+uint64_t data_bind_due_ns(const struct data_bind *b);
 void data_bind_free(struct data_bind *b); /* on_done() is not called; NULL is fine */
