@@ -1,0 +1,359 @@
+/*
+ * relay/exit/upstream/assoc.c - what a front has opened: one allocation each
+ *
+ * States: an assoc waits for a relay (wait_until_ns > 0), then for its allocation
+ * (carrier.session, not opened), and is open until its session ends or the front
+ * closes it. One that is lost is not repaired here: its relayed address is gone, and
+ * only the front knows whether a new one will do.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/net/stream.h"
+#include "relay/exit/upstream/upstream_impl.h"
+
+#define ASSOC_WAIT_NS (10 * NS_PER_S)
+
+/* A data connection of a TCP association (RFC 6062) on its way. */
+struct assoc_bind {
+    struct list link; /* assoc->binds */
+    struct assoc *assoc;
+    struct carrier carrier;
+    bool accepted; /* by a ConnectionAttempt, not by Connect */
+    struct addr peer;
+    uint32_t connect_id;
+};
+
+static const struct session_events assoc_session_events;
+
+/* ---- brackets around calls of a->events; after assoc_leave() `a` may be gone ---- */
+
+static void assoc_enter(struct assoc *a)
+{
+    a->n_busy++;
+}
+
+static void assoc_leave(struct assoc *a)
+{
+    if (--a->n_busy == 0 && a->is_closed)
+        free(a);
+}
+
+/* ---- life ---- */
+
+static void assoc_bind_free(struct assoc_bind *b)
+{
+    list_remove(&b->link);
+    carrier_close(&b->carrier);
+    free(b);
+}
+
+static void assoc_drop_session(struct assoc *a)
+{
+    struct list *it, *tmp;
+
+    list_for_each_safe (it, tmp, &a->binds)
+        assoc_bind_free(list_entry(it, struct assoc_bind, link));
+    carrier_close(&a->carrier);
+    a->wait_until_ns = 0;
+}
+
+void assoc_close(struct assoc *a)
+{
+    if (!a || a->is_closed)
+        return;
+    a->is_closed = true;
+    assoc_drop_session(a);
+    list_remove(&a->link);
+    if (a->n_busy == 0)
+        free(a);
+}
+
+static void assoc_answer(struct assoc *a, const struct assoc_opened *opened)
+{
+    a->opened = true;
+    a->wait_until_ns = 0;
+    assoc_enter(a);
+    a->events->on_open(a->user, opened);
+    assoc_leave(a);
+}
+
+static void assoc_fail(struct assoc *a, enum exit_result why)
+{
+    struct assoc_opened opened = {
+        .result = why,
+        .result_v4 = a->want.v4 ? why : EXIT_OK,
+        .result_v6 = a->want.v6 ? why : EXIT_OK,
+    };
+
+    assoc_drop_session(a);
+    assoc_answer(a, &opened);
+}
+
+static void assoc_lose(struct assoc *a, enum exit_result why)
+{
+    assoc_drop_session(a);
+    assoc_enter(a);
+    a->events->on_lost(a->user, why);
+    assoc_leave(a);
+}
+
+/* A ready allocation may have more than was asked for. */
+static void assoc_on_live(void *user, const struct assoc_opened *opened)
+{
+    struct assoc *a = user;
+    struct assoc_opened mine = *opened;
+
+    if (!a->want.v4 && !a->want.has_token) {
+        mine.relayed_v4 = (struct addr){0};
+        mine.result_v4 = EXIT_OK;
+    }
+    if (!a->want.v6 && !a->want.has_token) {
+        mine.relayed_v6 = (struct addr){0};
+        mine.result_v6 = EXIT_OK;
+    }
+    assoc_answer(a, &mine);
+}
+
+static struct find *assoc_find(struct assoc *a)
+{
+    return a->want.tcp ? &a->x->streams : &a->x->datagrams;
+}
+
+static void assoc_on_ended(void *user, const struct session_ended *ended)
+{
+    struct assoc *a = user;
+    struct upstream *x = a->x;
+    struct find *f = assoc_find(a);
+    struct target *target = target_ref(a->carrier.target);
+
+    if (a->opened)
+        assoc_lose(a, EXIT_E_DOWN);
+    else if (ended->end == SESSION_E_REFUSED)
+        assoc_fail(a, upstream_result(ended));
+    else
+        assoc_drop_session(a); /* waits for another relay; assoc_pump() sees to it */
+    find_failed(f, target, ended);
+    target_unref(target);
+    upstream_wake(x);
+}
+
+/* ---- opening ---- */
+
+/* Return: whether it has what it needs to go on, or has been answered. */
+static void assoc_try(struct assoc *a, uint64_t now_ns)
+{
+    struct upstream *x = a->x;
+    struct find *f = assoc_find(a);
+
+    if (a->opened || a->carrier.session)
+        return;
+    if (a->wait_until_ns == 0)
+        a->wait_until_ns = now_ns + ASSOC_WAIT_NS;
+    if (f->state == UPSTREAM_READY) {
+        if (ready_take_session(x, &a->want, &a->carrier, &assoc_session_events, a))
+            assoc_on_live(a, session_opened(a->carrier.session));
+        else if (carrier_open(&a->carrier, f->current, &a->want, &assoc_session_events, a) < 0)
+            assoc_fail(a, EXIT_E_CAPACITY);
+        return;
+    }
+    if (f->state == UPSTREAM_DOWN)
+        find_hurry(f);
+    if (f->state != UPSTREAM_CONNECTING || now_ns >= a->wait_until_ns)
+        assoc_fail(a, EXIT_E_DOWN);
+}
+
+int assoc_open(struct exit *e, const struct assoc_want *want, const struct assoc_events *events,
+               void *user, struct assoc **ret_assoc)
+{
+    struct upstream *x = upstream_of(e);
+    struct assoc *a = calloc(1, sizeof(*a));
+
+    if (!a)
+        return -ENOMEM;
+    a->x = x;
+    a->events = events;
+    a->user = user;
+    a->want = (struct session_want){
+        .tcp = want->tcp,
+        .v4 = want->v4,
+        .v6 = want->v6,
+        .even_port = want->even_port,
+        .reserve = want->reserve,
+        .has_token = want->has_token,
+    };
+    memcpy(a->want.token, want->token, sizeof(a->want.token));
+    list_init(&a->binds);
+    carrier_init(&a->carrier, x);
+    list_append(&x->assocs, &a->link);
+    *ret_assoc = a;
+    assoc_try(a, clock_now_ns());
+    return 0;
+}
+
+void assoc_pump(struct upstream *x, uint64_t now_ns)
+{
+    struct list now;
+
+    /* Whoever opens another one meanwhile has it tried at once. */
+    list_init(&now);
+    while (!list_empty(&x->assocs)) {
+        struct list *node = x->assocs.next;
+
+        list_remove(node);
+        list_append(&now, node);
+    }
+    while (!list_empty(&now)) {
+        struct assoc *a = list_entry(now.next, struct assoc, link);
+
+        list_remove(&a->link);
+        list_append(&x->assocs, &a->link);
+        assoc_try(a, now_ns);
+    }
+}
+
+void assoc_lose_all(struct upstream *x, enum exit_result why)
+{
+    struct list now;
+
+    list_init(&now);
+    while (!list_empty(&x->assocs)) {
+        struct list *node = x->assocs.next;
+
+        list_remove(node);
+        list_append(&now, node);
+    }
+    while (!list_empty(&now)) {
+        struct assoc *a = list_entry(now.next, struct assoc, link);
+
+        list_remove(&a->link);
+        list_append(&x->assocs, &a->link);
+        if (a->opened && a->carrier.session)
+            assoc_lose(a, why);
+        else if (!a->opened)
+            assoc_drop_session(a); /* not open yet: waits for the new one */
+    }
+}
+
+/* ---- datagrams ---- */
+
+enum exit_result assoc_permit(struct assoc *a, const struct addr *peer)
+{
+    if (!a->carrier.session)
+        return EXIT_OK; /* nothing can be sent either */
+    session_permit(a->carrier.session, peer, clock_now_ns());
+    return EXIT_OK;
+}
+
+void assoc_send(struct assoc *a, const struct addr *peer, const uint8_t *data, size_t len,
+                bool dont_fragment)
+{
+    if (!a->carrier.session) {
+        counter_add(&a->x->params.counters->drop_down, 1);
+        return;
+    }
+    session_send(a->carrier.session, peer, data, len, dont_fragment, clock_now_ns());
+}
+
+static void assoc_on_datagram(void *user, const struct addr *peer, const uint8_t *data, size_t len,
+                              uint64_t now_ns)
+{
+    struct assoc *a = user;
+
+    assoc_enter(a);
+    a->events->on_datagram(a->user, peer, data, len, now_ns);
+    assoc_leave(a);
+}
+
+static void assoc_on_icmp(void *user, const struct assoc_icmp *icmp, uint64_t now_ns)
+{
+    struct assoc *a = user;
+
+    assoc_enter(a);
+    a->events->on_icmp(a->user, icmp, now_ns);
+    assoc_leave(a);
+}
+
+/* ---- streams ---- */
+
+static void assoc_connected(struct assoc *a, uint32_t connect_id, enum exit_result result,
+                            struct stream *stream)
+{
+    assoc_enter(a);
+    a->events->on_connected(a->user, connect_id, result, stream);
+    assoc_leave(a);
+}
+
+static void assoc_on_bound(void *user, enum exit_result result, struct stream *stream)
+{
+    struct assoc_bind *b = user;
+    struct assoc *a = b->assoc;
+    struct addr peer = b->peer;
+    uint32_t connect_id = b->connect_id;
+    bool accepted = b->accepted;
+
+    assoc_bind_free(b);
+    if (!accepted) {
+        assoc_connected(a, connect_id, result, stream);
+    } else if (result == EXIT_OK) {
+        assoc_enter(a);
+        a->events->on_accepted(a->user, &peer, stream);
+        assoc_leave(a);
+    }
+}
+
+/* Return: 0 or -errno. */
+static int assoc_bind_new(struct assoc *a, uint32_t connection_id, const struct assoc_bind *as)
+{
+    struct assoc_bind *b = malloc(sizeof(*b));
+    int r;
+
+    if (!b)
+        return -ENOMEM;
+    *b = *as;
+    b->assoc = a;
+    list_append(&a->binds, &b->link);
+    carrier_init(&b->carrier, a->x);
+    r = carrier_bind(&b->carrier, a->carrier.target, connection_id, assoc_on_bound, b);
+    if (r < 0)
+        assoc_bind_free(b);
+    return r;
+}
+
+static void assoc_on_connect(void *user, uint32_t connect_id, enum exit_result result,
+                             uint32_t connection_id)
+{
+    struct assoc *a = user;
+    const struct assoc_bind as = {.connect_id = connect_id};
+
+    if (result == EXIT_OK && assoc_bind_new(a, connection_id, &as) < 0)
+        result = EXIT_E_CAPACITY;
+    if (result != EXIT_OK)
+        assoc_connected(a, connect_id, result, NULL);
+}
+
+/* What cannot be bound, the relay closes after half a minute (RFC 6062, section 5.3). */
+static void assoc_on_attempt(void *user, const struct addr *peer, uint32_t connection_id)
+{
+    struct assoc *a = user;
+    const struct assoc_bind as = {.accepted = true, .peer = *peer};
+
+    (void)assoc_bind_new(a, connection_id, &as);
+}
+
+enum exit_result assoc_connect(struct assoc *a, const struct addr *peer, uint32_t connect_id)
+{
+    if (!a->carrier.session)
+        return EXIT_E_DOWN;
+    return session_connect(a->carrier.session, peer, connect_id, clock_now_ns());
+}
+
+static const struct session_events assoc_session_events = {
+    .on_live = assoc_on_live,
+    .on_ended = assoc_on_ended,
+    .on_datagram = assoc_on_datagram,
+    .on_icmp = assoc_on_icmp,
+    .on_connect = assoc_on_connect,
+    .on_attempt = assoc_on_attempt,
+};

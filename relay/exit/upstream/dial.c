@@ -1,0 +1,262 @@
+/*
+ * relay/exit/upstream/dial.c - a stream to a peer: Connect, then ConnectionBind (RFC 6062)
+ *
+ * Each step that fails for a reason of the trunk's (it is lost, or has a connection to
+ * that peer already that we did not know of) is tried again on another; a reason of
+ * the peer's is the answer.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "common/net/stream.h"
+#include "relay/exit/upstream/upstream_impl.h"
+
+#define DIAL_RELAY_NS  (10 * NS_PER_S)
+#define DIAL_TOTAL_NS  (75 * NS_PER_S)
+#define DIAL_TRIES_MAX 5
+
+/* ---- life ---- */
+
+/* `cool`: the trunk may have a connection to the peer. */
+static void dial_leave_trunk(struct dial *d, bool cool)
+{
+    carrier_close(&d->carrier);
+    trunk_release(d->use, cool, clock_now_ns());
+    d->use = NULL;
+    list_remove(&d->on_trunk);
+    d->trunk = NULL;
+    d->state = DIAL_WAITING;
+}
+
+static void dial_free(struct dial *d, bool cool)
+{
+    dial_leave_trunk(d, cool);
+    list_remove(&d->link);
+    free(d);
+}
+
+static void dial_finish(struct dial *d, enum exit_result result, struct stream *stream,
+                        const struct addr *relayed)
+{
+    static const struct addr none;
+    exit_on_dialed *on_dialed = d->on_dialed;
+    void *user = d->user;
+    struct upstream *x = d->x;
+    bool was_bound = d->state == DIAL_BINDING;
+
+    dial_free(d, was_bound);
+    on_dialed(user, result, stream, relayed ? relayed : &none);
+    upstream_wake(x);
+}
+
+int dial_start(struct exit *e, const struct addr *peer, exit_on_dialed *on_dialed, void *user,
+               struct dial **ret)
+{
+    struct upstream *x = upstream_of(e);
+    struct dial *d = calloc(1, sizeof(*d));
+    uint64_t now_ns = clock_now_ns();
+
+    if (!d)
+        return -ENOMEM;
+    d->x = x;
+    d->peer = *peer;
+    d->on_dialed = on_dialed;
+    d->user = user;
+    d->relay_until_ns = now_ns + DIAL_RELAY_NS;
+    d->until_ns = now_ns + DIAL_TOTAL_NS;
+    list_init(&d->on_trunk);
+    carrier_init(&d->carrier, x);
+    list_append(&x->dials, &d->link);
+    *ret = d;
+    upstream_wake(x);
+    return 0;
+}
+
+void dial_hang_up(struct dial *d)
+{
+    if (d)
+        dial_free(d, d->state != DIAL_WAITING);
+}
+
+/* ---- the steps ---- */
+
+/* Back to the start, or the end after too many. */
+static void dial_again(struct dial *d, enum exit_result why)
+{
+    if (d->trunk || d->state != DIAL_WAITING)
+        dial_leave_trunk(d, true);
+    if (++d->n_tries >= DIAL_TRIES_MAX)
+        dial_finish(d, why, NULL, NULL);
+    else
+        upstream_wake(d->x);
+}
+
+static void dial_connect(struct dial *d, struct trunk *t, uint64_t now_ns)
+{
+    enum exit_result result;
+
+    d->use = trunk_hold(t, &d->peer);
+    if (!d->use) {
+        dial_finish(d, EXIT_E_CAPACITY, NULL, NULL);
+        return;
+    }
+    d->trunk = t;
+    d->id = ++d->x->next_dial_id;
+    d->state = DIAL_CONNECTING;
+    list_append(&t->dials, &d->on_trunk);
+    result = session_connect(t->carrier.session, &d->peer, d->id, now_ns);
+    if (result == EXIT_E_DUPLICATE || result == EXIT_E_CAPACITY)
+        dial_again(d, result);
+    else if (result != EXIT_OK)
+        dial_finish(d, result, NULL, NULL);
+}
+
+static void dial_on_bound(void *user, enum exit_result result, struct stream *stream)
+{
+    struct dial *d = user;
+    struct trunk *t = d->trunk;
+    struct addr relayed = {0};
+
+    if (result != EXIT_OK) {
+        dial_again(d, EXIT_E_DOWN);
+        return;
+    }
+    if (session_is_live(t->carrier.session)) {
+        const struct assoc_opened *opened = session_opened(t->carrier.session);
+
+        relayed = d->peer.family == ADDR_IPV6 ? opened->relayed_v6 : opened->relayed_v4;
+    }
+    trunk_follow(d->use, stream);
+    d->use = NULL; /* the stream's from now on */
+    dial_finish(d, EXIT_OK, stream, &relayed);
+}
+
+static struct dial *dial_find(struct trunk *t, uint32_t id)
+{
+    struct list *it, *tmp;
+
+    list_for_each_safe (it, tmp, &t->dials) {
+        struct dial *d = list_entry(it, struct dial, on_trunk);
+
+        if (d->id == id && d->state == DIAL_CONNECTING)
+            return d;
+    }
+    return NULL;
+}
+
+void dial_on_connect(struct trunk *t, uint32_t connect_id, enum exit_result result,
+                     uint32_t connection_id)
+{
+    struct dial *d = dial_find(t, connect_id);
+
+    /* Nobody wants it any more: unbound, the relay closes it after half a minute. */
+    if (!d)
+        return;
+    if (result == EXIT_E_DUPLICATE || result == EXIT_E_DOWN) {
+        dial_again(d, result);
+        return;
+    }
+    if (result != EXIT_OK) {
+        dial_finish(d, result, NULL, NULL);
+        return;
+    }
+    d->state = DIAL_BINDING;
+    if (carrier_bind(&d->carrier, t->carrier.target, connection_id, dial_on_bound, d) < 0)
+        dial_finish(d, EXIT_E_CAPACITY, NULL, NULL);
+}
+
+void dial_lost_trunk(struct dial *d)
+{
+    dial_again(d, EXIT_E_DOWN);
+}
+
+/* ---- waiting ---- */
+
+/* Return: whether a trunk has to be made for it. */
+static bool dial_try(struct dial *d, uint64_t now_ns)
+{
+    struct upstream *x = d->x;
+    struct find *f = &x->streams;
+    struct trunk *t = NULL;
+
+    if (now_ns >= d->until_ns) {
+        dial_finish(d, EXIT_E_TIMEOUT, NULL, NULL);
+        return false;
+    }
+    if (d->state != DIAL_WAITING)
+        return false;
+    if (f->state == UPSTREAM_DOWN)
+        find_hurry(f);
+    if (f->state == UPSTREAM_CONNECTING && now_ns < d->relay_until_ns)
+        return false;
+    if (f->state != UPSTREAM_READY) {
+        dial_finish(d, EXIT_E_DOWN, NULL, NULL);
+        return false;
+    }
+    switch (trunk_choose(x, &d->peer, now_ns, &t)) {
+    case TRUNK_OK:
+        dial_connect(d, t, now_ns);
+        return false;
+    case TRUNK_E_WAIT:
+        return true;
+    case TRUNK_E_FAMILY:
+        dial_finish(d, EXIT_E_FAMILY, NULL, NULL);
+        return false;
+    default:
+        dial_finish(d, EXIT_E_CAPACITY, NULL, NULL);
+        return false;
+    }
+}
+
+/* Takes all of a list away, to walk it while its entries come and go. */
+static void dial_take_all(struct upstream *x, struct list *to)
+{
+    list_init(to);
+    while (!list_empty(&x->dials)) {
+        struct list *node = x->dials.next;
+
+        list_remove(node);
+        list_append(to, node);
+    }
+}
+
+static struct dial *dial_next(struct upstream *x, struct list *from)
+{
+    struct dial *d;
+
+    if (list_empty(from))
+        return NULL;
+    d = list_entry(from->next, struct dial, link);
+    list_remove(&d->link);
+    list_append(&x->dials, &d->link);
+    return d;
+}
+
+void dial_pump(struct upstream *x, uint64_t now_ns)
+{
+    unsigned int n_v4 = 0, n_v6 = 0;
+    struct list now;
+    struct dial *d;
+
+    dial_take_all(x, &now);
+    while ((d = dial_next(x, &now))) {
+        bool v6 = d->peer.family == ADDR_IPV6;
+
+        if (dial_try(d, now_ns))
+            v6 ? n_v6++ : n_v4++;
+    }
+    if (n_v4 > 0)
+        trunk_make(x, ADDR_IPV4, n_v4, now_ns);
+    if (n_v6 > 0)
+        trunk_make(x, ADDR_IPV6, n_v6, now_ns);
+}
+
+void dial_end_all(struct upstream *x, enum exit_result why)
+{
+    struct list now;
+    struct dial *d;
+
+    dial_take_all(x, &now);
+    while ((d = dial_next(x, &now)))
+        dial_finish(d, why, NULL, NULL);
+}
