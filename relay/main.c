@@ -13,8 +13,10 @@
 #include <unistd.h>
 
 #include "conf/conf.h"
+#include "relay/check/check.h"
 #include "relay/demo/demo.h"
 #include "relay/invite/invite.h"
+#include "relay/local.h"
 #include "relay/relay.h"
 #include "relay/turn/rest.h"
 #include "relay/usage.h"
@@ -32,12 +34,13 @@ static const struct command {
      "\n"
      "SIGTERM ends it, SIGHUP reloads the configuration and certificates, SIGUSR1 drains:\n"
      "no new allocations, and an end with the last one.\n"},
-    {"demo", demo_command, "demo [--seconds N] [--log-level LEVEL]",
-     "calls through a relay on this machine, and what the peers saw",
-     "  --seconds N         how long the calls last (default 3, at most 600)\n"
-     "  --log-level LEVEL   what the relay says meanwhile (default error)\n"
+    {"local", local_command, "local [-c FILE] [--log-level LEVEL]",
+     "run the local proxy: SOCKS5 and TURN for the apps of this machine",
+     "  -c, --config FILE   the configuration (default ~/.config/callveil/local.conf)\n"
+     "  --log-level LEVEL   error, warning, info or debug, whatever the configuration says\n"
      "\n"
-     "Exits 0 only if every packet arrived and no peer learned another's address.\n"},
+     "All that apps send leaves through the relay; when that cannot be reached, apps get\n"
+     "errors. SIGTERM ends it, SIGHUP reloads the configuration.\n"},
     {"invite", invite_command, "invite [-c FILE] [--host HOST] NAME | --remove NAME | --list",
      "make a user on this relay: a link and its QR code",
      "  -c, --config FILE   the relay's configuration (default /etc/callveil/relay.conf)\n"
@@ -46,12 +49,26 @@ static const struct command {
      "  --list              print the names of those invited\n"
      "\n"
      "A running relay takes changes up within seconds. The link holds a password.\n"},
-    {"join", join_command, "join [-c FILE] [--force] LINK", "store an invitation as local.conf",
+    {"join", join_command, "join [-c FILE] [--force] [--no-check] LINK",
+     "store an invitation as local.conf, and try it",
      "  -c, --config FILE   what to write (default ~/.config/callveil/local.conf)\n"
      "  --force             replace the file, and keep the old one as FILE.old\n"
+     "  --no-check          do not try the relay\n"
      "\n"
      "With - as LINK it is read from standard input, and neither the shell's history nor\n"
      "other users of the machine get to see the password in it.\n"},
+    {"check", check_command, "check [-c FILE] [--json]", "prove it end to end: what do peers see?",
+     "  -c, --config FILE   the configuration (default ~/.config/callveil/local.conf)\n"
+     "  --json              the same for programs\n"
+     "\n"
+     "Tries every transport of the configuration with real packets. Exits 0 only if one\n"
+     "works and no address of this machine was seen.\n"},
+    {"demo", demo_command, "demo [--seconds N] [--log-level LEVEL]",
+     "relay and local proxy on this machine, and what peers saw",
+     "  --seconds N         how long the calls last (default 3, at most 600)\n"
+     "  --log-level LEVEL   what relay and proxy say meanwhile (default error)\n"
+     "\n"
+     "Exits 0 only if everything arrived and nobody learned another's address.\n"},
     {"config", conf_command,
      "config [-c FILE] [--role relay|local] --check | --defaults | --explain KEY",
      "check a configuration, or explain its options",
@@ -76,7 +93,7 @@ static void print_help(FILE *to)
     fputs("usage: callveil COMMAND [OPTIONS]\n"
           "       callveil help [COMMAND] | --help | --version\n"
           "\n"
-          "A TURN relay for calls: peers see its address, not yours.\n"
+          "Calls through a relay of your own: peers see its address, not yours.\n"
           "\n",
           to);
     for (size_t i = 0; i < N_COMMANDS; i++)

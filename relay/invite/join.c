@@ -5,11 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/log.h"
 #include "common/net/addr.h"
 #include "conf/conf.h"
 #include "conf/invite_link.h"
 #include "conf/path.h"
 #include "conf/value.h"
+#include "relay/check/check.h"
 #include "relay/invite/invite.h"
 #include "relay/invite/local_conf.h"
 #include "relay/usage.h"
@@ -18,6 +20,7 @@ struct arguments {
     const char *file; /* NULL: local.conf of this person */
     const char *link; /* "-": on standard input */
     bool force;
+    bool no_check;
 };
 
 static int fail(const char *what, const char *why)
@@ -77,19 +80,32 @@ static int write_file(const struct arguments *a, const char *file, const char *t
     return r == 0 ? EXIT_SUCCESS : fail(file, strerror(-r));
 }
 
-static void tell_next(const struct conf *conf, const struct arguments *a, const char *file)
+static void tell_next(const struct conf *conf, const struct arguments *a)
 {
     char socks5[ADDR_STRLEN], turn[ADDR_STRLEN];
 
-    printf("%s is written. Now:\n\n", file);
-    printf("    callveil check%s%s    what does a peer see?\n", a->file ? " -c " : "",
-           a->file ? a->file : "");
-    printf("    callveil local%s%s    run the proxy, and point programs at\n",
-           a->file ? " -c " : "", a->file ? a->file : "");
-    printf("                      SOCKS5 %s (names resolved by the proxy)\n"
-           "                      TURN   %s (calls; the password is printed)\n",
+    printf("\nNow run \"callveil local%s%s\", and point programs at\n"
+           "    SOCKS5 %s (names are resolved at the relay's side)\n"
+           "    TURN   %s (calls; it prints the password)\n",
+           a->file ? " -c " : "", a->file ? a->file : "",
            addr_format(&conf->socks5, socks5, sizeof(socks5)),
            addr_format(&conf->turn, turn, sizeof(turn)));
+}
+
+/* A relay that cannot be reached now may be later: the file stays, and the status says. */
+static int try_relay(const struct conf *conf, const struct arguments *a)
+{
+    int status;
+
+    if (a->no_check)
+        return EXIT_SUCCESS;
+    printf("Trying the relay:\n\n");
+    fflush(stdout);
+    log_init(LOG_LEVEL_ERROR, false);
+    status = check_run(conf, false, stdout);
+    if (status != EXIT_SUCCESS)
+        printf("\nThe file stays; \"callveil check\" tries again.\n");
+    return status;
 }
 
 static int join(const struct arguments *a, const char *file, const char *text)
@@ -98,8 +114,12 @@ static int join(const struct arguments *a, const char *file, const char *text)
     struct conf *conf = conf_load_text(text, file, "local");
     int status = conf ? write_file(a, file, text) : EXIT_FAILURE;
 
-    if (status == EXIT_SUCCESS)
-        tell_next(conf, a, file);
+    if (status == EXIT_SUCCESS) {
+        printf("%s is written.\n", file);
+        status = try_relay(conf, a);
+        if (status == EXIT_SUCCESS)
+            tell_next(conf, a);
+    }
     conf_free(conf);
     return status;
 }
@@ -129,6 +149,7 @@ static int parse(int argc, char **argv, struct arguments *ret)
     static const struct option options[] = {
         {"config", required_argument, NULL, 'c'},
         {"force", no_argument, NULL, 'f'},
+        {"no-check", no_argument, NULL, 'n'},
         {0},
     };
     int o;
@@ -140,6 +161,8 @@ static int parse(int argc, char **argv, struct arguments *ret)
             ret->file = optarg;
         else if (o == 'f')
             ret->force = true;
+        else if (o == 'n')
+            ret->no_check = true;
         else
             return usage_bad_option("join", options, argv, o);
     }

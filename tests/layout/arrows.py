@@ -35,9 +35,11 @@ MAY_INCLUDE = {
     "relay/settings": COMMON + ["conf/conf.h", "relay/guard/", "relay/turn/auth.h"],
     "relay/worker": COMMON + ["relay/settings.h", "relay/guard/", "relay/stats/counters",
                               "relay/exit/", "relay/listen/listen.h", "relay/turn/turn.h"],
-    "relay/invite/": COMMON + ["conf/", "relay/guard/special.h", "relay/settings.h",
-                               "relay/usage.h"],
-    "relay/demo/": COMMON + ["conf/", "relay/relay.h", "relay/usage.h"],
+    "relay/invite/": COMMON + ["conf/", "relay/check/check.h", "relay/guard/special.h",
+                               "relay/settings.h", "relay/usage.h"],
+    "relay/check/": COMMON + ["conf/", "relay/exit.h", "relay/exit/upstream/upstream.h",
+                              "relay/usage.h"],
+    "relay/demo/": COMMON + ["conf/", "relay/local.h", "relay/relay.h", "relay/usage.h"],
     "relay/": ["common/", "conf/", "relay/"],
 }
 

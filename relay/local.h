@@ -1,0 +1,44 @@
+/*
+ * relay/local.h - the local role: fronts for apps, and one way out
+ *
+ * SOCKS5 and a TURN server on loopback, both on the upstream exit: listen/ -> turn/ ->
+ * exit/upstream, front/socks5 -> exit/upstream. There is no other exit here, and so no
+ * other path: when the relay cannot be reached, apps get errors.
+ *
+ * Everything runs on the event_base that is handed in: one person's traffic is one
+ * core's work, and nothing has to be locked.
+ *
+ * Threads: the base's makes all calls.
+ */
+#pragma once
+
+#include <event2/event.h>
+#include <stdbool.h>
+
+#include "common/net/addr.h"
+#include "conf/conf.h"
+
+struct local;
+
+/* Takes `conf` (role "local"), also on failure. Return: 0 and *ret, or the exit status after a line
+ * in the log (2: configuration, 1: anything else). The relay need not answer yet. */
+int local_start(struct conf *conf, struct event_base *base, struct local **ret);
+
+/* Swaps a configuration in (taken). Where the fronts and the stats listen changes at a start only.
+ * Return: 0, or -1 with the reason logged and the old one in force. */
+int local_reload(struct local *local, struct conf *conf);
+
+/* Ends every association and stream. NULL is fine. */
+void local_free(struct local *local);
+
+/* Where the fronts listen (a port of 0 is resolved); ADDR_NONE: off. */
+struct addr local_socks5_addr(const struct local *local);
+struct addr local_turn_addr(const struct local *local);
+/* The loopback TURN server's credential, made at this start. */
+const char *local_turn_user(const struct local *local);
+const char *local_turn_password(const struct local *local);
+/* Whether a relay carries datagrams, and streams if any url could. */
+bool local_is_ready(const struct local *local);
+
+/* `callveil local`: argv[0] is "local". Return: the exit status. */
+int local_command(int argc, char **argv);

@@ -1,0 +1,93 @@
+#include "relay/local_stats.h"
+
+#include "common/base/clock.h"
+#include "relay/exit/upstream/upstream.h"
+
+static const char *state_name(enum upstream_state state)
+{
+    static const char *const names[] = {
+        [UPSTREAM_CONNECTING] = "connecting",
+        [UPSTREAM_READY] = "ready",
+        [UPSTREAM_DOWN] = "down",
+        [UPSTREAM_OFF] = "off",
+    };
+
+    return names[state];
+}
+
+static const char *transport_name(enum link_kind kind)
+{
+    static const char *const names[N_LINK_KINDS] = {"udp", "dtls", "tcp", "tls"};
+
+    return names[kind];
+}
+
+static json_t *describe_upstream(const struct upstream_status *s)
+{
+    uint64_t now_ns = clock_now_ns();
+    json_t *up = json_object();
+
+    json_object_set_new(up, "state", json_string(state_name(s->state)));
+    json_object_set_new(up, "for_s", json_integer((json_int_t)((now_ns - s->since_ns) / NS_PER_S)));
+    if (s->state == UPSTREAM_READY) {
+        json_object_set_new(up, "transport", json_string(transport_name(s->kind)));
+        json_object_set_new(up, "host", json_string(s->host));
+        json_object_set_new(up, "rtt_ms", s->rtt_us ? json_real(s->rtt_us / 1000.0) : json_null());
+    } else if (s->why[0]) {
+        json_object_set_new(up, "why", json_string(s->why));
+    }
+    if (s->state == UPSTREAM_DOWN)
+        json_object_set_new(
+            up, "retry_in_s",
+            json_integer(s->retry_at_ns > now_ns
+                             ? (json_int_t)((s->retry_at_ns - now_ns) / NS_PER_S + 1)
+                             : 0));
+    return up;
+}
+
+static void add_address(json_t *list, const struct addr *addr)
+{
+    char text[ADDR_STRLEN];
+
+    if (addr->family != ADDR_NONE)
+        json_array_append_new(list, json_string(addr_format_ip(addr, text, sizeof(text))));
+}
+
+static json_t *describe_turn(const struct local_view *view)
+{
+    char at[ADDR_STRLEN], url[ADDR_STRLEN + 32];
+    json_t *turn = json_object(), *urls = json_array();
+
+    addr_format(&view->turn, at, sizeof(at));
+    snprintf(url, sizeof(url), "turn:%s?transport=udp", at);
+    json_array_append_new(urls, json_string(url));
+    snprintf(url, sizeof(url), "turn:%s?transport=tcp", at);
+    json_array_append_new(urls, json_string(url));
+    json_object_set_new(turn, "urls", urls);
+    if (view->turn_password) {
+        json_object_set_new(turn, "username", json_string(view->turn_user));
+        json_object_set_new(turn, "credential", json_string(view->turn_password));
+    }
+    return turn;
+}
+
+void local_stats_describe(const struct local_view *view, json_t *root)
+{
+    struct upstream_status datagrams, streams;
+    json_t *seen = json_array();
+    char at[ADDR_STRLEN];
+
+    upstream_exit_status(view->exit, false, &datagrams);
+    upstream_exit_status(view->exit, true, &streams);
+    add_address(seen, &datagrams.relayed_v4);
+    add_address(seen, &datagrams.relayed_v6);
+    json_object_set_new(root, "role", json_string("local"));
+    json_object_set_new(root, "upstream", describe_upstream(&datagrams));
+    json_object_set_new(root, "streams", describe_upstream(&streams));
+    json_object_set_new(root, "peers_see", seen);
+    if (view->socks5.family != ADDR_NONE)
+        json_object_set_new(root, "socks5",
+                            json_string(addr_format(&view->socks5, at, sizeof(at))));
+    if (view->turn.family != ADDR_NONE)
+        json_object_set_new(root, "turn", describe_turn(view));
+}

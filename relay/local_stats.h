@@ -1,0 +1,19 @@
+/*
+ * relay/local_stats.h - what /stats.json says of the local role
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "common/net/addr.h"
+#include "relay/exit.h"
+
+struct local_view {
+    struct exit *exit; /* the upstream one */
+    struct addr socks5, turn;
+    const char *turn_user;
+    const char *turn_password; /* NULL: not for this reader */
+};
+
+/* Adds "role", "upstream", "streams", "peers_see", "socks5" and "turn". */
+void local_stats_describe(const struct local_view *view, json_t *root);
