@@ -302,6 +302,11 @@ struct addr relay_listen_addr(const struct relay *r, size_t i)
     return r->listen[i].addr;
 }
 
+const char *relay_pin(const struct relay *r)
+{
+    return r->settings->tls ? r->settings->tls->pin : NULL;
+}
+
 void relay_free(struct relay *r)
 {
     if (!r)

@@ -32,6 +32,9 @@ unsigned int relay_n_allocations(struct relay *relay);
 /* The i-th listener's bound address (a port of 0 in the configuration is resolved). */
 struct addr relay_listen_addr(const struct relay *relay, size_t i);
 
+/* "sha256/..." of the certificate's key, or NULL without TLS and DTLS listeners. */
+const char *relay_pin(const struct relay *relay);
+
 /* Ends every allocation, stops the workers, frees everything. NULL is fine. */
 void relay_free(struct relay *relay);
 

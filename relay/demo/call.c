@@ -62,7 +62,7 @@ static int demo_peer_reach(struct demo_peer *peer, const struct addr *other)
                          : demo_client_permit(peer->client, other);
 }
 
-int demo_call_open(struct demo_call *call, const struct demo_login *login, unsigned int seconds)
+int demo_call_open(struct demo_call *call, unsigned int seconds)
 {
     int r;
 
@@ -72,8 +72,8 @@ int demo_call_open(struct demo_call *call, const struct demo_login *login, unsig
         r = demo_peer_init(p, seconds);
         if (r < 0)
             return demo_fail(call, p, "starting", r);
-        r = demo_client_new(&p->own, p->stream ? &login->tcp : &login->udp, p->stream, login->user,
-                            login->password, &p->client);
+        r = demo_client_new(&p->own, p->stream ? &p->login->tcp : &p->login->udp, p->stream,
+                            p->login->user, p->login->password, &p->client);
         if (r < 0)
             return demo_fail(call, p, "connecting", r);
         demo_watch_hide(&p->client->link.watch, &call->peer[0].own);

@@ -27,12 +27,18 @@ enum demo_kind {
 
 #define DEMO_SECONDS_MAX 600 /* within the lifetimes that are granted: nothing is refreshed */
 
+struct demo_login {
+    struct addr udp, tcp; /* the server's */
+    const char *user, *password;
+};
+
 struct demo_peer {
     /* set by the caller */
     const char *name;
-    struct addr own; /* where it calls from: what the other side must not learn */
-    bool stream;     /* TCP to the relay */
-    bool channel;    /* ChannelData, else Send indications */
+    const struct demo_login *login; /* the relay's, or the local proxy's in front of it */
+    struct addr own;                /* where it calls from: what the other side must not learn */
+    bool stream;                    /* TCP to the server */
+    bool channel;                   /* ChannelData, else Send indications */
 
     struct demo_client *client;
     struct demo_stream out[DEMO_N_KINDS];
@@ -48,13 +54,8 @@ struct demo_call {
     char why[160]; /* after a failure */
 };
 
-struct demo_login {
-    struct addr udp, tcp; /* the relay's */
-    const char *user, *password;
-};
-
 /* Connects, allocates, and opens the way to each other. Return: 0, or -1 and call->why. */
-int demo_call_open(struct demo_call *call, const struct demo_login *login, unsigned int seconds);
+int demo_call_open(struct demo_call *call, unsigned int seconds);
 /* NULL members are fine. */
 void demo_call_close(struct demo_call *call);
 

@@ -1,10 +1,12 @@
 /*
- * relay/demo/demo.h - `callveil demo`: a relayed exchange on this machine, and the proof
+ * relay/demo/demo.h - `callveil demo`: relay and local proxy on this machine, and the proof
  *
- * Starts a relay on loopback with a generated configuration, lets two peers
- * exchange RTP-like packets through it, and prints which address each of them
- * saw. Exit status 0 only if every packet arrived and each peer saw the other's
- * relayed address and nothing else. Leaves nothing behind.
+ * Starts a relay and a local proxy on loopback with generated configurations, and has
+ * everything talk that will: people who call each other, one behind the proxy's TURN
+ * port and one anywhere; an app behind the SOCKS5 port with an ordinary peer, by
+ * datagrams and by a stream to a name. Prints which address each far side saw. Exit
+ * status 0 only if everything arrived and nobody saw anything but the relay's address.
+ * Leaves nothing behind.
  */
 #pragma once
 
