@@ -71,6 +71,7 @@ def judge(captured, rules):
         verdict.n_relay += with_relay
         if not with_relay and not is_housekeeping(frame, rules, verdict, fragments):
             verdict.find(f"outside the relay: {frame}")
+        with_relay = with_relay or is_about_relay(frame, rules, fragments)
         for word in readable(frame.raw, rules, with_relay):
             where = "to the relay" if with_relay else "outside the relay"
             verdict.find(f"\"{word.decode()}\" is readable {where}: {frame}")
@@ -105,6 +106,13 @@ def is_relay(packet, rules, fragments):
     if packet.fragment:
         fragments.add(packet.fragment)
     return True
+
+
+def is_about_relay(frame, rules, fragments):
+    """An allowed ICMP error quotes what was sent to the relay, as it was sent."""
+    if frame.kind != "ip" or not is_icmp_error(frame.packet, rules, fragments):
+        return False
+    return is_relay(frames.quoted(frame.packet), rules, fragments)
 
 
 # ---- the others ----

@@ -34,7 +34,8 @@ def ether(kind, data):
 def ip(src, dst, proto, data, fragment=0):
     a, b = ip_address(src).packed, ip_address(dst).packed
     if len(a) == 4:
-        return struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(data), 77, fragment, 64, proto, 0) + a + b + data
+        start = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(data), 77, fragment, 64, proto, 0)
+        return start + a + b + data
     return struct.pack("!IHBB", 6 << 28, len(data), proto, 64) + a + b + data
 
 
@@ -44,7 +45,8 @@ def packet(src, dst, proto, data, **more):
 
 
 def udp(src, sport, dst, dport, data=b"x" * 20, **more):
-    return packet(src, dst, UDP, struct.pack("!HHHH", sport, dport, 8 + len(data), 0) + data, **more)
+    header = struct.pack("!HHHH", sport, dport, 8 + len(data), 0)
+    return packet(src, dst, UDP, header + data, **more)
 
 
 def tcp(src, sport, dst, dport, data=b""):
@@ -82,11 +84,14 @@ GOOD = udp(HOST, 40000, RELAY, 5349)
 
 INNOCENT = {
     "the relay by UDP": [GOOD, udp(RELAY, 5349, HOST, 40000)],
-    "the relay by TCP": [tcp(HOST, 40000, RELAY, 443, b"\x17\x03\x03"), tcp(RELAY, 443, HOST, 40000)],
+    "the relay by TCP": [tcp(HOST, 40000, RELAY, 443, b"\x17\x03\x03"),
+                         tcp(RELAY, 443, HOST, 40000)],
     "the relay by IPv6": [udp(HOST6, 40000, RELAY6, 5349)],
     "ARP with the router": [arp(HOST, ROUTER), arp(ROUTER, HOST), arp("0.0.0.0", HOST)],
-    "neighbour discovery of the router": [neighbour(ROUTER6), neighbour("fe80::1"), neighbour(HOST6)],
-    "MLD": [packet("fe80::1", "ff02::16", 0, b"\x3a\x00\x05\x02\x00\x00\x01\x00" + b"\x8f" + bytes(7))],
+    "neighbour discovery of the router": [neighbour(ROUTER6), neighbour("fe80::1"),
+                                          neighbour(HOST6)],
+    "MLD": [packet("fe80::1", "ff02::16", 0,
+                   b"\x3a\x00\x05\x02\x00\x00\x01\x00" + b"\x8f" + bytes(7))],
     "the relay's name": [udp(HOST, 5000, ROUTER, 53, dns("relay.example")),
                          udp(HOST, 5000, ROUTER, 53, dns("Relay.EXAMPLE")),
                          tcp(HOST, 5000, ROUTER, 53, b"\0\x1f" + dns("relay.example"))],
@@ -137,7 +142,8 @@ LEAKS = {
         udp(HOST, 40000, RELAY, 5349, dns("zkqname12.far.test"))],
     "an app's name, its case mixed": [udp(HOST, 40000, RELAY, 5349, b".......ZkqNaMe12......")],
     "an app's payload to the relay in clear": [tcp(HOST, 40000, RELAY, 443, b"...zkqpayload...")],
-    "the user's name to the relay in clear": [udp(HOST, 40000, RELAY, 5349, b"......alice.........")],
+    "the user's name to the relay in clear": [
+        udp(HOST, 40000, RELAY, 5349, b"......alice.........")],
     "an app's name in a resolver's answer": [
         udp(ROUTER, 53, HOST, 5000, dns("relay.example") + b"zkqname")],
     "nothing but a frame or two": [],
@@ -181,8 +187,13 @@ def checks():
     yield "plain: names may be read on the way to the relay", not found.findings, found.findings
     found = verdict([udp(HOST, 40000, RELAY, 5349, b"opensesame..........."), GOOD], plain)
     yield "plain: the password may not", len(found.findings) == 1, found.findings
-    found = verdict([error(ROUTER, HOST, within(GOOD) + b"zkqname"), GOOD], plain)
-    yield "plain: nor names anywhere else", len(found.findings) == 1, found.findings
+    found = verdict([error(RELAY, HOST, within(GOOD) + b"zkqname"), GOOD], plain)
+    yield "plain: and an ICMP error may quote them", not found.findings, found.findings
+    other = within(udp(HOST, 40000, RELAY, 9))
+    found = verdict([error(RELAY, HOST, other + b"zkqname"), GOOD], plain)
+    yield "plain: but not about other ports of the relay's", len(found.findings) == 2, found.findings
+    found = verdict([udp(ROUTER, 53, HOST, 5000, dns("relay.example") + b"zkqname"), GOOD], plain)
+    yield "plain: nor may they be read anywhere else", len(found.findings) == 1, found.findings
     literal = rules(relay_name=None)
     found = verdict([udp(HOST, 5000, ROUTER, 53, dns("relay.example")), GOOD], literal)
     yield "a relay given by address: no name may be asked", len(found.findings) == 1, found.findings
