@@ -197,6 +197,8 @@ def checks():
     literal = rules(relay_name=None)
     found = verdict([udp(HOST, 5000, ROUTER, 53, dns("relay.example")), GOOD], literal)
     yield "a relay given by address: no name may be asked", len(found.findings) == 1, found.findings
+    found = verdict([tcp(HOST, 5000, ROUTER, 53), GOOD], literal)
+    yield "nor the resolver be called", len(found.findings) == 1, found.findings
     peers = Rules(host={PEER, PEER6}, router={"198.18.2.1"}, relay={RELAY, RELAY6})
     found = verdict([udp(RELAY, 50000, PEER, 4000), tcp(RELAY6, 50000, PEER6, 4000)], peers)
     yield "peers: the relay on any port", not found.findings and found.n_relay == 2, found.findings
