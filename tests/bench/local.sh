@@ -33,7 +33,7 @@ die() {
 }
 
 place_make || die "no network namespaces here" "$WORK/place.err"
-in_peer /usr/bin/python3 "$BENCH" peer 2>"$WORK/peer.err" &
+nsenter -t "$peer_space" -n /usr/bin/python3 "$BENCH" peer 2>"$WORK/peer.err" &
 background_pids+=($!)
 
 # The direct path that all others are compared with: the only bench where the app has a route.
@@ -61,7 +61,7 @@ turns:$RELAY_HOST:$TLS_PORT?transport=tcp" "pin = $(pin_of "$WORK/cert.pem")"
 }
 
 start_bench_microsocks() {
-    in_relay microsocks -i $RELAY_HOST -p 1081 -b 10.99.1.1 >/dev/null 2>&1 &
+    $RELAY_WRAPPER microsocks -i $RELAY_HOST -p 1081 -b 10.99.1.1 >/dev/null 2>&1 &
     background_pids+=($!)
     path[microsocks]=$RELAY_HOST:1081
 }

@@ -51,7 +51,7 @@ RELAY_UNDER_TEST=coturn relay_stop
 peer_saw_only_the_relay coturn
 
 # --- Erlang ---
-in_relay "$LOCAL_DIR/p1stun.escript" $RELAY_HOST $PORT $REALM "$USER_NAME" "$USER_PASSWORD" \
+$RELAY_WRAPPER "$LOCAL_DIR/p1stun.escript" $RELAY_HOST $PORT $REALM "$USER_NAME" "$USER_PASSWORD" \
     $RELAY_ADDRESSES >"$WORK/relay.err" 2>&1 &
 relay_pid=$!
 wait_for_relay "tcp://$RELAY_HOST:$PORT"

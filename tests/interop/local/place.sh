@@ -33,6 +33,7 @@ namespace() {
     nsenter -t "$!" -n ip link set lo up
 }
 
+# Not for the background: the pid would be that of a shell around the command.
 in_relay() {
     nsenter -t "$relay_space" -n "$@"
 }
@@ -83,7 +84,7 @@ peer_start() {
         2>"$WORK/peer.err" &
     background_pids+=($!)
     for _ in {1..100}; do
-        grep -q ready "$WORK/peer.err" && return
+        grep -qs ready "$WORK/peer.err" && return
         sleep 0.1
     done
     fail "the peer starts" "$WORK/peer.err"
@@ -123,6 +124,6 @@ socks pass {
     command: bind connect udpassociate bindreply udpreply
 }
 END
-    in_relay danted -f "$WORK/danted.conf" -p "$WORK/danted.pid" >/dev/null 2>&1 &
+    $RELAY_WRAPPER danted -f "$WORK/danted.conf" -p "$WORK/danted.pid" >/dev/null 2>&1 &
     local_pid=$!
 }
