@@ -76,7 +76,7 @@ static bool udp_is_allowed(struct socks5_udp *udp, const struct addr *peer)
     if (!addr_ip_equal(&v->ip, peer)) {
         v->ip = *peer;
         v->ip.port = 0;
-        v->allowed = udp_params(udp)->exit->ops->permit(udp->assoc, &v->ip) == EXIT_OK;
+        v->allowed = exit_may_send(udp_params(udp)->exit->ops->permit(udp->assoc, &v->ip));
     }
     return v->allowed;
 }

@@ -178,7 +178,7 @@ static unsigned int connect_refusal(const struct request *req, struct alloc *all
         return 446;
     /* Connect needs no permission, so this is where the access rules are asked (pion/turn#570). */
     code = admission_check(alloc, ret_peer);
-    if (code != 0)
+    if (code != 0 && code != ADMISSION_PENDING) /* a connection needs no permission */
         return code;
     return alloc->n_conns >= req->turn->conf->max_peer_connections ? 508 : 0;
 }

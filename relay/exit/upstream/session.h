@@ -67,9 +67,9 @@ struct session_events {
     void (*on_datagram)(void *user, const struct addr *peer, const uint8_t *data, size_t len,
                         uint64_t now_ns);
     void (*on_icmp)(void *user, const struct assoc_icmp *icmp, uint64_t now_ns);
-    /* The relay refuses this peer (403, 443...): sends to it are dropped for a while. May be NULL.
-     */
-    void (*on_peer_refused)(void *user, const struct addr *peer, unsigned int code);
+    /* The relay has let this peer in (`code` 0), or refuses it (403, 443...: sends to it are
+     * dropped for a while), or did not answer (408). May be NULL. */
+    void (*on_permitted)(void *user, const struct addr *peer, unsigned int code);
     /* Connect was answered: EXIT_OK and the CONNECTION-ID to bind, or why not. TCP only. */
     void (*on_connect)(void *user, uint32_t connect_id, enum exit_result result,
                        uint32_t connection_id);
@@ -105,8 +105,10 @@ bool session_is_live(const struct session *s);
 const struct assoc_opened *session_opened(const struct session *s);
 struct link *session_link(struct session *s);
 
-/* Asks for a permission now, so that a first datagram, or a peer's, need not wait. */
-void session_permit(struct session *s, const struct addr *peer, uint64_t now_ns);
+/* Asks for a permission now, so that a first datagram, or a peer's, need not wait. Return: EXIT_OK
+ * when it is there, EXIT_PENDING when on_permitted() will tell, EXIT_E_FORBIDDEN while a refusal is
+ * remembered, EXIT_E_CAPACITY when no more can be asked for, EXIT_E_FAMILY, EXIT_E_DOWN. */
+enum exit_result session_permit(struct session *s, const struct addr *peer, uint64_t now_ns);
 /* One datagram; `data` is referenced until the worker's next flush (copied if it has to wait for a
  * permission). Dropped when it cannot go. */
 void session_send(struct session *s, const struct addr *peer, const uint8_t *data, size_t len,

@@ -129,13 +129,30 @@ void session_send(struct session *s, const struct addr *addr, const uint8_t *dat
     session_leave(s);
 }
 
-void session_permit(struct session *s, const struct addr *peer, uint64_t now_ns)
+static enum exit_result perm_result(const struct session_perm *perm)
 {
-    if (s->state != SESSION_LIVE || !has_family(s, peer))
-        return;
+    static const enum exit_result results[] = {
+        [SESSION_PERM_IDLE] = EXIT_E_CAPACITY, /* it could not be asked for */
+        [SESSION_PERM_ASKED] = EXIT_PENDING,
+        [SESSION_PERM_LIVE] = EXIT_OK,
+        [SESSION_PERM_REFUSED] = EXIT_E_FORBIDDEN,
+    };
+
+    return perm ? results[perm->state] : EXIT_E_CAPACITY;
+}
+
+enum exit_result session_permit(struct session *s, const struct addr *peer, uint64_t now_ns)
+{
+    enum exit_result result;
+
+    if (s->state != SESSION_LIVE)
+        return EXIT_E_DOWN;
+    if (!has_family(s, peer))
+        return EXIT_E_FAMILY;
     session_enter(s);
-    (void)session_perm_get(s, peer, now_ns);
+    result = perm_result(session_perm_get(s, peer, now_ns));
     session_leave(s);
+    return result;
 }
 
 /* ---- from a peer ---- */
