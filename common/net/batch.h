@@ -58,9 +58,10 @@ struct tx_stats {
 struct tx_queue *tx_queue_new(struct tx_stats *stats);
 void tx_queue_free(struct tx_queue *tx);
 
-/* Queues header + payload as one datagram from socket `fd` to `to`. `from` (or NULL) is the local
- * address to send from, for sockets bound to a wildcard. `header` (up to TX_HEADER_MAX bytes, may
- * be NULL) is copied, `payload` is referenced. A full queue is flushed first. */
+/* Queues header + payload as one datagram from socket `fd` to `to` (NULL: a connected socket's
+ * peer). `from` (or NULL) is the local address to send from, for sockets bound to a wildcard.
+ * `header` (up to TX_HEADER_MAX bytes, may be NULL) is copied, `payload` is referenced. A full
+ * queue is flushed first. */
 #define TX_HEADER_MAX 64
 void tx_push(struct tx_queue *tx, int fd, const struct addr *to, const struct addr *from,
              const void *header, size_t header_len, const void *payload, size_t payload_len);
@@ -86,11 +87,16 @@ enum {
 int sock_bind(const struct addr *addr, int sock_type, unsigned int flags);
 /* As sock_bind() and listen(2). */
 int sock_listen(const struct addr *addr, unsigned int flags);
+/* A socket connected to `remote`, or (SOCK_STREAM) connecting; otherwise as sock_bind(). */
+int sock_connect(const struct addr *remote, int sock_type);
 /* The address a socket is bound to. Return: 0 or -errno. */
 int sock_local_addr(int fd, struct addr *ret);
 /* Options of a UDP socket that clients or peers send to; each is best effort where the kernel
  * lacks it: UDP_GRO, buffer sizes in bytes. */
 void sock_tune_udp(int fd, int rcvbuf, int sndbuf);
+/* Whether what a UDP socket sends may be fragmented on the way. Linux sets DF unless told
+ * otherwise. Best effort. */
+void sock_set_df(int fd, enum addr_family family, bool df);
 /* Report the local address of each datagram (IP_PKTINFO). Return: 0 or -errno. */
 int sock_want_pktinfo(int fd, enum addr_family family);
 /* The local address (port 0) the kernel would use towards `remote`; sends nothing. Return: 0 or

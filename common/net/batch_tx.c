@@ -55,7 +55,7 @@ struct tx_entry {
 };
 
 struct tx_run {
-    struct addr to, from; /* from: ADDR_NONE when the socket decides */
+    struct addr to, from; /* ADDR_NONE when the socket decides */
     int fd;
     uint32_t segment_len, total;
     uint16_t first, last, n;
@@ -199,7 +199,7 @@ void tx_push_padded(struct tx_queue *tx, int fd, const struct addr *to, const st
     if (header_len > 0)
         memcpy(entry->header, header, header_len);
 
-    run = tx_run_for(tx, fd, to, from ? from : &no_addr, len);
+    run = tx_run_for(tx, fd, to ? to : &no_addr, from ? from : &no_addr, len);
     if (run->first == TX_NONE)
         run->first = index;
     else
@@ -281,9 +281,11 @@ static void tx_burst_add(struct tx_burst *burst, const struct tx_run *run, unsig
 
     burst->runs[i] = run;
     burst->n_parts[i] = (uint16_t)n_parts;
-    *hdr = (struct msghdr){.msg_name = &burst->names[i], .msg_iov = iov};
-    hdr->msg_iovlen = (size_t)(end - iov);
-    hdr->msg_namelen = addr_to_sockaddr(&run->to, &burst->names[i]);
+    *hdr = (struct msghdr){.msg_iov = iov, .msg_iovlen = (size_t)(end - iov)};
+    if (run->to.family != ADDR_NONE) {
+        hdr->msg_name = &burst->names[i];
+        hdr->msg_namelen = addr_to_sockaddr(&run->to, &burst->names[i]);
+    }
     tx_add_source(hdr, &burst->control[i], &run->from);
     if (n_parts > 1)
         tx_add_control(hdr, &burst->control[i], SOL_UDP, UDP_SEGMENT, &segment_len,

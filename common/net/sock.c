@@ -61,6 +61,28 @@ int sock_listen(const struct addr *addr, unsigned int flags)
     return fd;
 }
 
+int sock_connect(const struct addr *remote, int sock_type)
+{
+    struct sockaddr_storage sa;
+    socklen_t len = addr_to_sockaddr(remote, &sa);
+    int fd, r = 0;
+
+    if (remote->family == ADDR_NONE)
+        return -EAFNOSUPPORT;
+    fd = socket(sa.ss_family, sock_type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    /* EINTR: the attempt goes on all the same (connect(2)). */
+    if (connect(fd, (const struct sockaddr *)&sa, len) < 0 && errno != EINPROGRESS &&
+        errno != EINTR)
+        r = -errno;
+    if (r < 0) {
+        close(fd);
+        return r;
+    }
+    return fd;
+}
+
 int sock_local_addr(int fd, struct addr *ret)
 {
     struct sockaddr_storage sa = {0};
@@ -85,6 +107,17 @@ void sock_tune_udp(int fd, int rcvbuf, int sndbuf)
     (void)sock_set(fd, SOL_UDP, UDP_GRO, 1); /* Linux 5.0 */
     sock_set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, rcvbuf);
     sock_set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, sndbuf);
+}
+
+void sock_set_df(int fd, enum addr_family family, bool df)
+{
+#ifdef IP_MTU_DISCOVER /* elsewhere UDP goes without DF */
+    if (family == ADDR_IPV6)
+        (void)sock_set(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER,
+                       df ? IPV6_PMTUDISC_DO : IPV6_PMTUDISC_DONT);
+    else
+        (void)sock_set(fd, IPPROTO_IP, IP_MTU_DISCOVER, df ? IP_PMTUDISC_DO : IP_PMTUDISC_DONT);
+#endif
 }
 
 int sock_want_pktinfo(int fd, enum addr_family family)

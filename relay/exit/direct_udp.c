@@ -38,19 +38,10 @@ static void direct_set(int fd, int level, int option, int value)
     (void)setsockopt(fd, level, option, &value, sizeof(value));
 }
 
-static void direct_set_df(int fd, enum addr_family family, bool df)
-{
-    if (family == ADDR_IPV6)
-        direct_set(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, df ? IPV6_PMTUDISC_DO : IPV6_PMTUDISC_DONT);
-    else
-        direct_set(fd, IPPROTO_IP, IP_MTU_DISCOVER, df ? IP_PMTUDISC_DO : IP_PMTUDISC_DONT);
-}
-
 void direct_udp_setup(int fd, enum addr_family family)
 {
     sock_tune_udp(fd, DIRECT_RCVBUF, DIRECT_SNDBUF);
-    /* Linux sets DF on UDP unless told otherwise; RFC 8656 (section 14.6) wants it clear. */
-    direct_set_df(fd, family, false);
+    sock_set_df(fd, family, false); /* RFC 8656, section 14.6 */
     if (family == ADDR_IPV6)
         direct_set(fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
     else
@@ -91,7 +82,7 @@ void direct_udp_send(struct assoc *a, const struct addr *peer, const uint8_t *da
          * the other kind is asked for, which also lets ICMP "too big" reports arrive, as the
          * kernel keeps these from sockets that do not set DF. */
         tx_flush(tx);
-        direct_set_df(leg->fd, leg->bound.family, dont_fragment);
+        sock_set_df(leg->fd, leg->bound.family, dont_fragment);
         leg->df = dont_fragment;
     }
     to = direct_to_wire(leg, peer);
