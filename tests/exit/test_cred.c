@@ -198,6 +198,10 @@ START_TEST(what_was_offered_once_may_not_be_withdrawn)
     ck_assert_str_eq(proof.nonce, COOKIE_ALGORITHMS "3");
     cred_forget(&cred);
     proof = cred.proof;
+    ck_assert_int_eq(challenge("test", COOKIE_ALGORITHMS, md5_only, 4), 0);
+    ck_assert_int_eq(challenge("test", "plain", NULL, 0), -EBADMSG);
+    cred_forget(&cred);
+    proof = cred.proof;
     ck_assert_int_eq(challenge("test", "plain", NULL, 0), 0);
 }
 END_TEST

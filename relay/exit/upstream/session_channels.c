@@ -17,8 +17,9 @@
 #define CHAN_USED_NS     (300 * NS_PER_S) /* refreshed while the last use is not longer ago */
 #define CHAN_RETRY_NS    (10 * NS_PER_S)
 #define CHAN_HOLD_NS     (900 * NS_PER_S)
-#define CHAN_REFUSED_NS  (300 * NS_PER_S) /* indications do; asking again is no matter of urgency  \
-                                           */
+#define CHAN_REFUSED_NS                                                                            \
+    (300 * NS_PER_S) /* indications do; asking again is no matter of urgency                       \
+                      */
 #define BUSY_N  3
 #define BUSY_NS (5 * NS_PER_S)
 
