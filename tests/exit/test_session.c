@@ -451,6 +451,13 @@ START_TEST(a_relay_that_cannot_set_df_is_not_asked_to)
 }
 END_TEST
 
+START_TEST(over_a_stream_df_is_not_asked_for)
+{
+    challenged(LINK_TLS);
+    ck_assert(!stun_has(&req.msg, STUN_DONT_FRAGMENT));
+}
+END_TEST
+
 START_TEST(an_even_port_is_asked_for_and_its_token_handed_on)
 {
     struct session_want want = {.v4 = true, .even_port = true, .reserve = true};
@@ -822,6 +829,7 @@ static Suite *suite(void)
     tcase_add_loop_test(families, one_family_is_better_than_none, 0, 3);
     tcase_add_loop_test(families, a_440_to_both_is_followed_by_each_alone, 0, 2);
     tcase_add_loop_test(families, a_relay_that_cannot_set_df_is_not_asked_to, 0, 3);
+    tcase_add_test(families, over_a_stream_df_is_not_asked_for);
     tcase_add_test(families, an_even_port_is_asked_for_and_its_token_handed_on);
     tcase_add_checked_fixture(lives, NULL, teardown);
     tcase_add_loop_test(lives, an_allocation_is_refreshed_in_time_for_as_long_as_it_lives, 0, 2);

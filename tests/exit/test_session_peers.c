@@ -438,6 +438,20 @@ START_TEST(df_goes_by_indication_and_is_asked_for_where_the_relay_can)
 }
 END_TEST
 
+START_TEST(df_is_left_out_where_the_relay_would_drop_the_datagram)
+{
+    struct addr peer = at(PEER);
+    struct session_want want = {.v4 = true};
+
+    session_world_again(w, LINK_TCP, &want);
+    fake_relay_serve(relay);
+    permitted(PEER);
+    session_send(w->session, &peer, (const uint8_t *)"df!!", 4, true, fake_now_ns);
+    ck_assert_uint_eq(w->wire->sent[w->wire->n_read].len, 20 + 12 + 8); /* address and data */
+    expect_send(w, PEER, "df!!");
+}
+END_TEST
+
 START_TEST(on_a_channel_the_payload_is_not_copied)
 {
     static const uint8_t payload[1200] = {42};
@@ -539,6 +553,7 @@ static Suite *suite(void)
     tcase_add_loop_test(chans, a_number_is_never_given_to_another_peer, 0, 2);
     tcase_add_loop_test(chans, a_refused_channel_leaves_indications, 0, 2);
     tcase_add_test(chans, df_goes_by_indication_and_is_asked_for_where_the_relay_can);
+    tcase_add_test(chans, df_is_left_out_where_the_relay_would_drop_the_datagram);
     tcase_add_test(chans, on_a_channel_the_payload_is_not_copied);
     tcase_add_checked_fixture(incoming, setup, teardown);
     tcase_add_test(incoming, datagrams_are_delivered_whether_or_not_asked_for);
