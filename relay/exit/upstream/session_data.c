@@ -111,21 +111,21 @@ static void send_now(struct session *s, struct session_peer *peer, const uint8_t
     session_chan_count(s, peer, now_ns);
 }
 
-void session_send(struct session *s, const struct addr *addr, const uint8_t *data, size_t len,
+void session_send(struct session *s, const struct addr *peer, const uint8_t *data, size_t len,
                   bool dont_fragment, uint64_t now_ns)
 {
-    struct session_peer *peer;
+    struct session_peer *known;
 
-    if (s->state != SESSION_LIVE || s->want.tcp || !has_family(s, addr))
+    if (s->state != SESSION_LIVE || s->want.tcp || !has_family(s, peer))
         return;
     session_enter(s);
-    peer = session_peer_find(s, addr);
-    if (peer && perm_is_live(peer->perm, now_ns))
-        session_peer_use(s, peer, now_ns);
+    known = session_peer_find(s, peer);
+    if (known && perm_is_live(known->perm, now_ns))
+        session_peer_use(s, known, now_ns);
     else
-        peer = send_slowly(s, addr, data, len, dont_fragment, now_ns);
-    if (peer)
-        send_now(s, peer, data, len, dont_fragment, now_ns);
+        known = send_slowly(s, peer, data, len, dont_fragment, now_ns);
+    if (known)
+        send_now(s, known, data, len, dont_fragment, now_ns);
     session_leave(s);
 }
 
