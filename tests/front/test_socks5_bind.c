@@ -181,6 +181,7 @@ START_TEST(an_association_lost_behind_the_stream_leaves_the_stream_to_its_end)
     peer = fake_exit_accept(env.exit.last, "203.0.113.9:6000");
     check_reply(app, SOCKS5_SUCCEEDED);
     fake_exit_lose(env.exit.last, EXIT_E_DOWN);
+    ck_assert_ptr_null(env.exit.last);
     ck_assert(!app->close_called);
     far_reset(peer);
     fake_streams_turn();
