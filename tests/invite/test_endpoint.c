@@ -36,7 +36,7 @@ static void shell(const char *format, const char *arg)
 
     n += snprintf(command + n, sizeof(command) - (size_t)n, format, arg);
     snprintf(command + n, sizeof(command) - (size_t)n, ") >log 2>&1");
-    ck_assert_msg(system(command) == 0, "%s: %s", command, read_text(path_of("log")));
+    ck_assert_msg(run_shell(command) == 0, "%s: %s", command, read_text(path_of("log")));
 }
 
 /* `names` is a subjectAltName. */
