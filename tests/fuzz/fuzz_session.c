@@ -77,7 +77,7 @@ static void on_icmp(void *user, const struct assoc_icmp *icmp, uint64_t now_ns)
     fuzz_check(owner.live && !owner.ended && icmp->peer.family != ADDR_NONE);
 }
 
-static void on_peer_refused(void *user, const struct addr *peer, unsigned int code)
+static void on_permitted(void *user, const struct addr *peer, unsigned int code)
 {
     fuzz_check(owner.live && !owner.ended && peer->family != ADDR_NONE);
 }
@@ -99,7 +99,7 @@ static const struct session_events events = {
     .on_ended = on_ended,
     .on_datagram = on_datagram,
     .on_icmp = on_icmp,
-    .on_peer_refused = on_peer_refused,
+    .on_permitted = on_permitted,
     .on_connect = on_connect,
     .on_attempt = on_attempt,
 };
