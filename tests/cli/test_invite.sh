@@ -73,7 +73,7 @@ invites() {
         openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64)
     password=$(sed -n 's/^alice = //p' "$dir/users.conf")
     [ ${#password} -eq 26 ] && [ "$(cat "$dir/out")" = \
-        "callveil://alice:$password@203.0.113.5/?dtls=443&tls=443&udp=3478&tcp=3478&pin=sha256/$pin" ]
+        "callveil://alice:$password@203.0.113.5/?dtls=443&tls=443&pin=sha256/$pin" ]
 }
 certificate_is_kept() {
     cp "$dir/cert.pem" "$dir/before" && invite 0 bob && cmp -s "$dir/before" "$dir/cert.pem"
@@ -131,9 +131,9 @@ check "an unknown option gets a guess" refused 2 '(did you mean "--list"?)' invi
 
 conf="$HOME/.config/callveil/local.conf"
 joins() {
-    "$bin" join - <"$dir/link" >"$dir/out" 2>"$dir/err"
+    "$bin" join --no-check - <"$dir/link" >"$dir/out" 2>"$dir/err"
     status=$?
-    [ "$status" -eq 0 ] && silent err && out_has "$conf" && out_has "callveil check"
+    [ "$status" -eq 0 ] && silent err && out_has "$conf" && out_has "callveil local"
 }
 private() { mode_is 600 "$conf" && mode_is 700 "$HOME/.config/callveil"; }
 no_password_shown() { ! grep -qF "$(sed -n 's/^password = "\(.*\)"/\1/p' "$conf")" "$dir/out"; }
@@ -141,30 +141,30 @@ local_conf_is_valid() { run 0 config --role local --check && [ "$(cat "$dir/out"
 check_guesses() { run 0 config -c "$conf" --check && out_has ok; }
 keeps() {
     cp "$conf" "$dir/before"
-    refused 1 "--force" join "$(cat "$dir/link")" && cmp -s "$dir/before" "$conf"
+    refused 1 "--force" join --no-check "$(cat "$dir/link")" && cmp -s "$dir/before" "$conf"
 }
 forces() {
     cp "$conf" "$dir/before"
-    run 0 join --force 'callveil://new:pw@r.example/?tls=443' && cmp -s "$dir/before" "$conf.old" &&
+    run 0 join --no-check --force 'callveil://new:pw@r.example/?tls=443' && cmp -s "$dir/before" "$conf.old" &&
         grep -q 'turns:r.example:443?transport=tcp' "$conf"
 }
 elsewhere() {
-    run 0 join -c "$dir/other.conf" 'callveil://new:pw@r.example/?tls=443' &&
+    run 0 join --no-check -c "$dir/other.conf" 'callveil://new:pw@r.example/?tls=443' &&
         out_has "callveil local -c $dir/other.conf" && mode_is 600 "$dir/other.conf"
 }
 xdg() {
-    XDG_CONFIG_HOME="$dir/xdg" run 0 join 'callveil://new:pw@r.example/?tls=443' &&
+    XDG_CONFIG_HOME="$dir/xdg" run 0 join --no-check 'callveil://new:pw@r.example/?tls=443' &&
         mode_is 700 "$dir/xdg/callveil" && mode_is 600 "$dir/xdg/callveil/local.conf"
 }
 piped() {
     printf '\n  callveil://new:pw@r.example/?tls=443 \r\n' |
-        "$bin" join -c "$dir/piped.conf" - >"$dir/out" 2>"$dir/err"
+        "$bin" join --no-check -c "$dir/piped.conf" - >"$dir/out" 2>"$dir/err"
     status=$?
     [ "$status" -eq 0 ] && [ -s "$dir/piped.conf" ]
 }
 bad_link() {
     refused 2 "callveil join: a port stands behind the host" \
-        join -c "$dir/none.conf" 'callveil://a:hush@r.example:443/?tls=443' &&
+        join --no-check -c "$dir/none.conf" 'callveil://a:hush@r.example:443/?tls=443' &&
         ! err_has hush && [ ! -e "$dir/none.conf" ]
 }
 
@@ -183,7 +183,7 @@ check "a missing link is refused" refused 2 "LINK is missing" join
 check "a link that the shell took apart is noticed" refused 2 "single quotes" join a b
 check "an empty standard input is refused" refused 2 "no link on standard input" join -
 check "a folder that does not exist is an error" refused 1 "No such file" \
-    join -c "$dir/no/where.conf" 'callveil://new:pw@r.example/?tls=443'
+    join --no-check -c "$dir/no/where.conf" 'callveil://new:pw@r.example/?tls=443'
 
 # ---- config of local ----
 
