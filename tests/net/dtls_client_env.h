@@ -338,4 +338,3 @@ static void closed_within(unsigned int ms, int reason)
     ck_assert_int_eq(b.n_closed, 1);
     ck_assert_int_eq(b.reason, reason);
 }
-
