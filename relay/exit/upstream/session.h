@@ -97,8 +97,8 @@ void session_set_events(struct session *s, const struct session_events *events, 
  * the link. NULL is fine; also from within an event. */
 void session_free(struct session *s, uint64_t now_ns);
 
-/* Retransmits, refreshes, expires. Return: when it wants to be called next (also session_due_ns()).
- */
+/* Retransmits, refreshes, expires; what it sends leaves with the worker's next tx_flush(), as from
+ * session_send(). Return: when it wants to be called next (also session_due_ns()). */
 uint64_t session_tick(struct session *s, uint64_t now_ns);
 uint64_t session_due_ns(const struct session *s);
 
