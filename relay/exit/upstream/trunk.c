@@ -173,8 +173,9 @@ static void trunk_free(struct trunk *t)
         if (use->stream)
             stream_close(use->stream, -ECONNRESET);
     }
-    list_for_each_safe (it, tmp, &t->dials)
-        dial_lost_trunk(list_entry(it, struct dial, on_trunk));
+    /* A front that is told of one may hang up any other. */
+    while (!list_empty(&t->dials))
+        dial_lost_trunk(list_entry(t->dials.next, struct dial, on_trunk));
     carrier_close(&t->carrier);
     list_remove(&t->link);
     t->x->n_trunks--;
