@@ -209,6 +209,8 @@ void trunk_adopt(struct upstream *x, struct carrier *from)
 {
     struct trunk *t = trunk_new(x, ADDR_IPV4, clock_now_ns());
 
+    /* What another relay, or this one in another hour, could not give. */
+    x->no_v6_until_ns = x->no_trunk_until_ns = 0;
     if (!t)
         return;
     carrier_move(&t->carrier, from, &trunk_events, t);
