@@ -121,7 +121,7 @@ static void answer_error(struct world_link *l, const struct fake_request *req, u
 static void answer_allocate(struct world_link *l, const struct fake_request *req)
 {
     uint8_t family = 0;
-    bool v6 = stun_get_u8(&req->msg, STUN_REQUESTED_ADDRESS_FAMILY, &family) && family == ADDR_IPV6;
+    bool v6 = stun_get_u8(&req->msg, STUN_REQUESTED_ADDRESS_FAMILY, &family) && family == 2;
 
     if (v6 && l->server->no_v6)
         answer_error(l, req, 440);
