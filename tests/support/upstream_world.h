@@ -32,7 +32,6 @@
 #define WORLD_BAD_CA  "/not/to/be/read.pem"
 #define WORLD_SERVERS 4
 #define WORLD_URLS    4
-#define WORLD_FRONTS  4096
 #define WORLD_METHODS 0x10
 
 struct addr at(const char *text); /* fake_exit.c */
