@@ -40,7 +40,7 @@ static const struct {
     enum link_kind kind;
     bool challenged, is_unsigned;
 } theirs[] = {
-    {LINK_UDP, true, false}, {LINK_TCP, true, false}, {LINK_DTLS, true, false},
+    {LINK_UDP, true, false}, {LINK_TCP, true, false},  {LINK_DTLS, true, false},
     {LINK_DTLS, true, true}, {LINK_DTLS, false, true}, {LINK_TLS, false, true},
 };
 
