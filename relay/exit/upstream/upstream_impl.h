@@ -111,6 +111,7 @@ struct ready_link {
     struct target *target;
     struct link *to;
     uint64_t said_ns; /* the last keepalive */
+    bool is_owed;     /* an answer to it */
 };
 
 struct ready_session {
