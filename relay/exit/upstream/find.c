@@ -382,4 +382,6 @@ void find_failed(struct find *f, const struct target *target, const struct sessi
     log_warn("relay lost for %s (%s)", find_name(f), f->why);
     find_stop(f);
     find_start(f);
+    if (ended->end == SESSION_E_LINK || ended->end == SESSION_E_TIMEOUT)
+        upstream_probe_all(f->x);
 }

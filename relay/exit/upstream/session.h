@@ -105,6 +105,10 @@ bool session_is_live(const struct session *s);
 const struct assoc_opened *session_opened(const struct session *s);
 struct link *session_link(struct session *s);
 
+/* Asks now whether the relay is there, unless that is being asked: one that is gone is given up
+ * within 14 s from here, and a stream whose relay is silent has no other way to hear of it. */
+void session_probe(struct session *s, uint64_t now_ns);
+
 /* Asks for a permission now, so that a first datagram, or a peer's, need not wait. */
 void session_permit(struct session *s, const struct addr *peer, uint64_t now_ns);
 /* One datagram; `data` is referenced until the worker's next flush (copied if it has to wait for a

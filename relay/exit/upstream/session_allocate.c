@@ -346,6 +346,16 @@ void session_allocate_tick(struct session *s, uint64_t now_ns)
     }
 }
 
+void session_probe(struct session *s, uint64_t now_ns)
+{
+    if (s->state != SESSION_LIVE || s->refreshing || s->refresh_ns <= now_ns)
+        return;
+    session_enter(s);
+    s->refresh_ns = now_ns;
+    session_due_by(s, now_ns);
+    session_leave(s);
+}
+
 static void deallocate_put(struct session *s, const void *subject, struct stun_builder *b)
 {
     stun_put_u32(b, STUN_LIFETIME, 0);

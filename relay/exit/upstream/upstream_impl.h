@@ -277,5 +277,7 @@ void upstream_tick(struct upstream *x, uint64_t now_ns);
 void upstream_wake(struct upstream *x);
 void upstream_state_changed(struct upstream *x);
 struct session_waker upstream_waker(struct upstream *x);
+/* Something is wrong on the way: every session asks whether its relay is there. */
+void upstream_probe_all(struct upstream *x);
 /* What an Allocate's refusal means to a front. */
 enum exit_result upstream_result(const struct session_ended *ended);
