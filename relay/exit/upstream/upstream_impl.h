@@ -142,7 +142,7 @@ struct assoc {
     bool opened; /* on_open() was called */
     bool is_closed;
     unsigned int n_busy;    /* callbacks of ours on the stack: the memory must outlive them */
-    uint64_t wait_until_ns; /* waiting for a relay; 0: not */
+    uint64_t wait_until_ns; /* a relay that is found later comes too late */
     struct list binds;      /* struct assoc_bind: data connections on their way */
 };
 
@@ -260,6 +260,7 @@ struct upstream {
     uint32_t next_dial_id;
     uint64_t no_v6_until_ns;    /* the relay has no IPv6 for streams */
     uint64_t no_trunk_until_ns; /* the relay gives no more allocations for now */
+    uint64_t no_ready_until_ns; /* nor one that nobody needs yet */
     unsigned int turn;
     uint64_t due_ns;     /* of the timer */
     struct event ticker; /* sessions' timers */
