@@ -31,6 +31,9 @@
 
 static const struct session_events find_events;
 
+const struct session_ended find_silence = {.end = SESSION_E_TIMEOUT,
+                                           .why = "the relay does not answer"};
+
 static void find_next_url(struct find *f);
 static void find_next_address(struct find *f);
 

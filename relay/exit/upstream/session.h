@@ -122,6 +122,10 @@ enum exit_result session_connect(struct session *s, const struct addr *peer, uin
 /* Microseconds: smoothed round trip to the relay (RFC 6298's SRTT over unretransmitted requests and
  * keepalives), 0 before the first. */
 uint32_t session_rtt_us(const struct session *s);
+/* For how long nothing at all has come back since we asked something; 0: the relay owes us nothing.
+ * A session asks by itself six seconds after the first unanswered packet, so that only a relay that
+ * is gone is silent for much longer. */
+uint64_t session_silent_ns(const struct session *s, uint64_t now_ns);
 
 /* ---- a data connection (RFC 6062, section 4.4) ---- */
 
