@@ -31,6 +31,9 @@
 
 static const struct session_events find_events;
 
+const struct session_ended find_silence = {.end = SESSION_E_TIMEOUT,
+                                           .why = "the relay does not answer"};
+
 static void find_next_url(struct find *f);
 static void find_next_address(struct find *f);
 
@@ -383,4 +386,6 @@ void find_failed(struct find *f, const struct target *target, const struct sessi
     log_warn("relay lost for %s (%s)", find_name(f), f->why);
     find_stop(f);
     find_start(f);
+    if (ended->end == SESSION_E_LINK || ended->end == SESSION_E_TIMEOUT)
+        upstream_probe_all(f->x);
 }
