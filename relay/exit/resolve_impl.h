@@ -41,6 +41,7 @@ struct resolver {
     struct exit *exit;
     uint64_t (*now)(void);
     ares_channel channel;
+    bool restart_due;   /* asked for while inside */
     bool is_inside;     /* c-ares is being called */
     bool is_cancelling; /* callbacks come for queries that will be asked again */
     struct event timer; /* c-ares' next timeout */

@@ -181,7 +181,8 @@ struct stream *link_take_stream(struct link *l)
         return NULL;
     far = far_new();
     l->wire->far = far;
-    far_write(far, l->rest, l->rest_len);
+    if (l->rest_len > 0)
+        far_write(far, l->rest, l->rest_len);
     l->open = false;
     l->closed = true;
     return far->stream;

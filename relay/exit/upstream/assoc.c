@@ -241,9 +241,36 @@ void assoc_lose_all(struct upstream *x, enum exit_result why)
 enum exit_result assoc_permit(struct assoc *a, const struct addr *peer)
 {
     if (!a->carrier.session)
-        return EXIT_OK; /* nothing can be sent either */
-    session_permit(a->carrier.session, peer, clock_now_ns());
-    return EXIT_OK;
+        return EXIT_E_DOWN;
+    return session_permit(a->carrier.session, peer, clock_now_ns());
+}
+
+static enum exit_result permit_result(unsigned int code)
+{
+    switch (code) {
+    case 0:
+        return EXIT_OK;
+    case 408:
+        return EXIT_E_TIMEOUT;
+    case 443:
+        return EXIT_E_FAMILY;
+    case 486:
+    case 508:
+        return EXIT_E_CAPACITY;
+    default:
+        return EXIT_E_FORBIDDEN;
+    }
+}
+
+static void assoc_on_permitted(void *user, const struct addr *peer, unsigned int code)
+{
+    struct assoc *a = user;
+
+    if (!a->events->on_permitted)
+        return;
+    assoc_enter(a);
+    a->events->on_permitted(a->user, peer, permit_result(code));
+    assoc_leave(a);
 }
 
 void assoc_send(struct assoc *a, const struct addr *peer, const uint8_t *data, size_t len,
@@ -354,6 +381,7 @@ static const struct session_events assoc_session_events = {
     .on_ended = assoc_on_ended,
     .on_datagram = assoc_on_datagram,
     .on_icmp = assoc_on_icmp,
+    .on_permitted = assoc_on_permitted,
     .on_connect = assoc_on_connect,
     .on_attempt = assoc_on_attempt,
 };

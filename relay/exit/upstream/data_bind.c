@@ -23,7 +23,6 @@ struct data_bind {
     struct cred *cred;
     struct cred_proof proof;
     struct txn_set txns;
-    struct session_waker waker;
     data_bind_on_done *on_done;
     void *user;
     uint32_t connection_id;
@@ -143,7 +142,6 @@ struct data_bind *data_bind_new(struct link *link, struct cred *cred, uint32_t c
     b->link = link;
     b->cred = cred;
     b->proof = cred->proof;
-    b->waker = *waker;
     b->on_done = on_done;
     b->user = user;
     b->connection_id = connection_id;

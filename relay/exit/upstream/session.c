@@ -174,7 +174,8 @@ static void session_init(struct session *s, struct link *link, struct cred *cred
     s->proof = cred->proof;
     s->ask_v4 = want->v4;
     s->ask_v6 = want->v6;
-    s->ask_dont_fragment = !want->tcp;
+    /* Not over a stream: erlang-p1-stun closes one after the 420 it answers with. */
+    s->ask_dont_fragment = !want->tcp && !s->is_stream;
     s->open_by_ns = now_ns + SESSION_OPEN_NS;
     s->due_ns = s->told_ns = s->open_by_ns;
     txn_set_init(&s->txns, link);

@@ -157,12 +157,15 @@ static const char *refusal_text(unsigned int code)
     return "the relay refuses";
 }
 
+/* Whether a 420 is about this attribute; one that names none may be. */
 static bool names_unknown(const struct stun_msg *msg, enum stun_attr attr)
 {
     size_t len = 0;
-    const uint8_t *list = stun_get(msg, STUN_UNKNOWN_ATTRIBUTES, &len);
-    struct reader r = reader_make(list, list ? len : 0);
+    const uint8_t *list = msg ? stun_get(msg, STUN_UNKNOWN_ATTRIBUTES, &len) : NULL;
+    struct reader r = reader_make(list, len);
 
+    if (len == 0)
+        return true;
     while (reader_left(&r) >= 2)
         if (reader_u16(&r) == stun_attrs[attr].type)
             return true;
@@ -172,7 +175,7 @@ static bool names_unknown(const struct stun_msg *msg, enum stun_attr attr)
 /* Asks for less, where that may help. Return: whether there was less to ask for. */
 static bool allocate_less(struct session *s, unsigned int code, const struct stun_msg *msg)
 {
-    if (code == 420 && s->ask_dont_fragment && (!msg || names_unknown(msg, STUN_DONT_FRAGMENT))) {
+    if (code == 420 && s->ask_dont_fragment && names_unknown(msg, STUN_DONT_FRAGMENT)) {
         s->ask_dont_fragment = false;
         return true;
     }

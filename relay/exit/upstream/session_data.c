@@ -111,31 +111,48 @@ static void send_now(struct session *s, struct session_peer *peer, const uint8_t
     session_chan_count(s, peer, now_ns);
 }
 
-void session_send(struct session *s, const struct addr *addr, const uint8_t *data, size_t len,
+void session_send(struct session *s, const struct addr *peer, const uint8_t *data, size_t len,
                   bool dont_fragment, uint64_t now_ns)
 {
-    struct session_peer *peer;
+    struct session_peer *known;
 
-    if (s->state != SESSION_LIVE || s->want.tcp || !has_family(s, addr))
+    if (s->state != SESSION_LIVE || s->want.tcp || !has_family(s, peer))
         return;
     session_enter(s);
-    peer = session_peer_find(s, addr);
-    if (peer && perm_is_live(peer->perm, now_ns))
-        session_peer_use(s, peer, now_ns);
+    known = session_peer_find(s, peer);
+    if (known && perm_is_live(known->perm, now_ns))
+        session_peer_use(s, known, now_ns);
     else
-        peer = send_slowly(s, addr, data, len, dont_fragment, now_ns);
-    if (peer)
-        send_now(s, peer, data, len, dont_fragment, now_ns);
+        known = send_slowly(s, peer, data, len, dont_fragment, now_ns);
+    if (known)
+        send_now(s, known, data, len, dont_fragment, now_ns);
     session_leave(s);
 }
 
-void session_permit(struct session *s, const struct addr *peer, uint64_t now_ns)
+static enum exit_result perm_result(const struct session_perm *perm)
 {
-    if (s->state != SESSION_LIVE || !has_family(s, peer))
-        return;
+    static const enum exit_result results[] = {
+        [SESSION_PERM_IDLE] = EXIT_E_CAPACITY, /* it could not be asked for */
+        [SESSION_PERM_ASKED] = EXIT_PENDING,
+        [SESSION_PERM_LIVE] = EXIT_OK,
+        [SESSION_PERM_REFUSED] = EXIT_E_FORBIDDEN,
+    };
+
+    return perm ? results[perm->state] : EXIT_E_CAPACITY;
+}
+
+enum exit_result session_permit(struct session *s, const struct addr *peer, uint64_t now_ns)
+{
+    enum exit_result result;
+
+    if (s->state != SESSION_LIVE)
+        return EXIT_E_DOWN;
+    if (!has_family(s, peer))
+        return EXIT_E_FAMILY;
     session_enter(s);
-    (void)session_perm_get(s, peer, now_ns);
+    result = perm_result(session_perm_get(s, peer, now_ns));
     session_leave(s);
+    return result;
 }
 
 /* ---- from a peer ---- */
