@@ -317,9 +317,10 @@ static void find_on_ended(void *user, const struct session_ended *ended)
         /* RFC 8489, section 10: the same credentials and transport, and only once. */
         f->redirected = true;
         find_attempt(f, &ended->alternate);
+        if (!list_empty(&f->attempts))
+            return;
     }
-    if (list_empty(&f->attempts))
-        find_next_address(f);
+    find_next_address(f);
 }
 
 static const struct session_events find_events = {

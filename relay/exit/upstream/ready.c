@@ -16,6 +16,7 @@
 #include "relay/exit/upstream/upstream_impl.h"
 
 #define READY_KEEPALIVE_NS (20 * NS_PER_S)
+#define READY_REFUSED_NS   (5 * NS_PER_S)
 
 /* ---- connections ---- */
 
@@ -146,6 +147,8 @@ static void ready_on_ended(void *user, const struct session_ended *ended)
     struct target *target = target_ref(r->carrier.target);
 
     ready_session_free(r);
+    if (ended->end == SESSION_E_REFUSED)
+        x->no_ready_until_ns = clock_now_ns() + READY_REFUSED_NS;
     find_failed(&x->datagrams, target, ended);
     target_unref(target);
 }
@@ -214,7 +217,7 @@ bool ready_take_session(struct upstream *x, const struct session_want *want, str
     return false;
 }
 
-static void ready_fill_sessions(struct upstream *x)
+static void ready_fill_sessions(struct upstream *x, uint64_t now_ns)
 {
     static const struct session_want want = {.v4 = true, .v6 = true};
     struct find *f = &x->datagrams;
@@ -226,7 +229,8 @@ static void ready_fill_sessions(struct upstream *x)
         if (f->state != UPSTREAM_READY || !target_same_server(r->carrier.target, f->current))
             ready_session_free(r);
     }
-    while (f->state == UPSTREAM_READY && x->n_ready_sessions < x->params.n_ready_sessions) {
+    while (f->state == UPSTREAM_READY && now_ns >= x->no_ready_until_ns &&
+           x->n_ready_sessions < x->params.n_ready_sessions) {
         struct ready_session *r = ready_session_new(x);
 
         if (!r)
@@ -242,7 +246,7 @@ static void ready_fill_sessions(struct upstream *x)
 
 void ready_fill(struct upstream *x, uint64_t now_ns)
 {
-    ready_fill_sessions(x);
+    ready_fill_sessions(x, now_ns);
     ready_fill_links(x, now_ns);
     if (x->streams.state == UPSTREAM_READY && trunk_count(x, ADDR_IPV4) < x->params.n_ready_trunks)
         trunk_make(x, ADDR_IPV4, 1, now_ns);

@@ -259,6 +259,7 @@ struct upstream {
     uint32_t next_dial_id;
     uint64_t no_v6_until_ns;    /* the relay has no IPv6 for streams */
     uint64_t no_trunk_until_ns; /* the relay gives no more allocations for now */
+    uint64_t no_ready_until_ns; /* nor one that nobody needs yet */
     unsigned int turn;
     uint64_t due_ns;     /* of the timer */
     struct event ticker; /* sessions' timers */
