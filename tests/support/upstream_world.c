@@ -121,7 +121,7 @@ static void answer_error(struct world_link *l, const struct fake_request *req, u
 static void answer_allocate(struct world_link *l, const struct fake_request *req)
 {
     uint8_t family = 0;
-    bool v6 = stun_get_u8(&req->msg, STUN_REQUESTED_ADDRESS_FAMILY, &family) && family == ADDR_IPV6;
+    bool v6 = stun_get_u8(&req->msg, STUN_REQUESTED_ADDRESS_FAMILY, &family) && family == 2;
 
     if (v6 && l->server->no_v6)
         answer_error(l, req, 440);
@@ -191,6 +191,11 @@ static bool proves_password(const struct world_link *l, const struct fake_reques
     return stun_check_integrity(&req->msg, STUN_INTEGRITY_SHA256, key, key_len);
 }
 
+static bool is_held(const struct fake_server *server, const struct stun_msg *msg)
+{
+    return server->rules[msg->method].hold || (server->hold_even && stun_has(msg, STUN_EVEN_PORT));
+}
+
 static void on_request(struct upstream_world *w, struct world_link *l, struct world_held *h)
 {
     struct fake_request *req = &h->req;
@@ -204,7 +209,7 @@ static void on_request(struct upstream_world *w, struct world_link *l, struct wo
         fake_relay_challenge(&l->relay, req, 401);
     } else {
         l->server->n_asked[req->msg.method]++;
-        if (l->server->rules[req->msg.method].hold) {
+        if (is_held(l->server, &req->msg)) {
             list_append(&w->held, &h->link);
             return;
         }

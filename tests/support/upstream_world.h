@@ -51,6 +51,7 @@ struct fake_server {
     struct addr alternate; /* of code 300 */
     bool no_v6;            /* 440 to an Allocate for IPv6 only */
     bool v4_only;          /* ignores ADDITIONAL-ADDRESS-FAMILY */
+    bool hold_even;        /* keeps an Allocate with EVEN-PORT for later */
     struct server_rule rules[WORLD_METHODS];
     unsigned int n_links;                /* that were made to it */
     unsigned int n_asked[WORLD_METHODS]; /* signed requests, and Bindings */

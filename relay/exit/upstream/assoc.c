@@ -1,10 +1,10 @@
 /*
  * relay/exit/upstream/assoc.c - what a front has opened: one allocation each
  *
- * States: an assoc waits for a relay (wait_until_ns > 0), then for its allocation
- * (carrier.session, not opened), and is open until its session ends or the front
- * closes it. One that is lost is not repaired here: its relayed address is gone, and
- * only the front knows whether a new one will do.
+ * States: an assoc waits for a relay, until wait_until_ns and however often one is lost
+ * on the way, then for its allocation (carrier.session, not opened), and is open until its session
+ * ends or the front closes it. One that is lost is not repaired here: its relayed address is gone,
+ * and only the front knows whether a new one will do.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -56,7 +56,6 @@ static void assoc_drop_session(struct assoc *a)
     list_for_each_safe (it, tmp, &a->binds)
         assoc_bind_free(list_entry(it, struct assoc_bind, link));
     carrier_close(&a->carrier);
-    a->wait_until_ns = 0;
 }
 
 void assoc_close(struct assoc *a)
@@ -73,7 +72,6 @@ void assoc_close(struct assoc *a)
 static void assoc_answer(struct assoc *a, const struct assoc_opened *opened)
 {
     a->opened = true;
-    a->wait_until_ns = 0;
     assoc_enter(a);
     a->events->on_open(a->user, opened);
     assoc_leave(a);
@@ -149,9 +147,7 @@ static void assoc_try(struct assoc *a, uint64_t now_ns)
 
     if (a->opened || a->carrier.session)
         return;
-    if (a->wait_until_ns == 0)
-        a->wait_until_ns = now_ns + ASSOC_WAIT_NS;
-    if (f->state == UPSTREAM_READY) {
+    if (f->state == UPSTREAM_READY && now_ns < a->wait_until_ns) {
         if (ready_take_session(x, &a->want, &a->carrier, &assoc_session_events, a))
             assoc_on_live(a, session_opened(a->carrier.session));
         else if (carrier_open(&a->carrier, f->current, &a->want, &assoc_session_events, a) < 0)
@@ -169,6 +165,7 @@ int assoc_open(struct exit *e, const struct assoc_want *want, const struct assoc
 {
     struct upstream *x = upstream_of(e);
     struct assoc *a = calloc(1, sizeof(*a));
+    uint64_t now_ns = clock_now_ns();
 
     if (!a)
         return -ENOMEM;
@@ -184,11 +181,12 @@ int assoc_open(struct exit *e, const struct assoc_want *want, const struct assoc
         .has_token = want->has_token,
     };
     memcpy(a->want.token, want->token, sizeof(a->want.token));
+    a->wait_until_ns = now_ns + ASSOC_WAIT_NS;
     list_init(&a->binds);
     carrier_init(&a->carrier, x);
     list_append(&x->assocs, &a->link);
     *ret_assoc = a;
-    assoc_try(a, clock_now_ns());
+    assoc_try(a, now_ns);
     return 0;
 }
 

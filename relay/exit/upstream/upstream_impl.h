@@ -141,7 +141,7 @@ struct assoc {
     bool opened; /* on_open() was called */
     bool is_closed;
     unsigned int n_busy;    /* callbacks of ours on the stack: the memory must outlive them */
-    uint64_t wait_until_ns; /* waiting for a relay; 0: not */
+    uint64_t wait_until_ns; /* a relay that is found later comes too late */
     struct list binds;      /* struct assoc_bind: data connections on their way */
 };
 
