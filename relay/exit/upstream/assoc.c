@@ -358,7 +358,7 @@ static int assoc_bind_new(struct assoc *a, uint32_t connection_id, const struct 
     b->assoc = a;
     list_append(&a->binds, &b->link);
     carrier_init(&b->carrier, a->x);
-    r = carrier_bind(&b->carrier, a->carrier.target, connection_id, assoc_on_bound, b);
+    r = carrier_bind(&b->carrier, &a->carrier, connection_id, assoc_on_bound, b);
     if (r < 0)
         assoc_bind_free(b);
     return r;

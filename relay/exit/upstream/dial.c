@@ -167,7 +167,7 @@ void dial_on_connect(struct trunk *t, uint32_t connect_id, enum exit_result resu
     }
     d->state = DIAL_BINDING;
     d->binding_ns = clock_now_ns();
-    if (carrier_bind(&d->carrier, t->carrier.target, connection_id, dial_on_bound, d) < 0)
+    if (carrier_bind(&d->carrier, &t->carrier, connection_id, dial_on_bound, d) < 0)
         dial_finish(d, EXIT_E_CAPACITY, NULL, NULL);
 }
 

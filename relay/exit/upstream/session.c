@@ -295,6 +295,11 @@ const struct assoc_opened *session_opened(const struct session *s)
     return &s->opened;
 }
 
+const struct cred_proof *session_proof(const struct session *s)
+{
+    return &s->proof;
+}
+
 struct link *session_link(struct session *s)
 {
     return s->link;

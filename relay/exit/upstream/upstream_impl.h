@@ -46,8 +46,9 @@ void carrier_init(struct carrier *c, struct upstream *x);
 /* Opens a link to `target` and asks for an allocation. Return: 0 or -errno. */
 int carrier_open(struct carrier *c, struct target *target, const struct session_want *want,
                  const struct session_events *events, void *user);
-/* Binds a data connection to `target`, over a ready link if there is one. Return: 0 or -errno. */
-int carrier_bind(struct carrier *c, struct target *target, uint32_t connection_id,
+/* Binds a data connection that the session of `control` was told of, over a ready link if there is
+ * one. Return: 0 or -errno. */
+int carrier_bind(struct carrier *c, const struct carrier *control, uint32_t connection_id,
                  data_bind_on_done *on_done, void *user);
 /* The session of `from` becomes that of `c`, which has none. */
 void carrier_move(struct carrier *c, struct carrier *from, const struct session_events *events,
