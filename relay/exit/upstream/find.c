@@ -286,6 +286,7 @@ static void find_on_live(void *user, const struct assoc_opened *opened)
     struct attempt *winner = user;
     struct find *f = winner->find;
     struct upstream *x = f->x;
+    struct find *other = f->streams ? &x->datagrams : &x->streams;
     struct target *target = target_ref(winner->carrier.target);
     const struct conf_url *url = &x->conf->url[target->url];
 
@@ -304,6 +305,9 @@ static void find_on_live(void *user, const struct assoc_opened *opened)
     find_set_state(f, UPSTREAM_READY);
     if (target->url > 0)
         find_set_timer(f, clock_now_ns() + FIND_UPGRADE_NS);
+    /* The relay is back: what the other one waits for need not wait out its pause. */
+    if (other->state == UPSTREAM_DOWN)
+        find_start(other);
     upstream_wake(x);
 }
 
