@@ -147,7 +147,7 @@ static void assoc_try(struct assoc *a, uint64_t now_ns)
 
     if (a->opened || a->carrier.session)
         return;
-    if (f->state == UPSTREAM_READY && now_ns < a->wait_until_ns) {
+    if (f->state == UPSTREAM_READY) {
         if (ready_take_session(x, &a->want, &a->carrier, &assoc_session_events, a))
             assoc_on_live(a, session_opened(a->carrier.session));
         else if (carrier_open(&a->carrier, f->current, &a->want, &assoc_session_events, a) < 0)
