@@ -222,6 +222,42 @@ START_TEST(a_peer_that_never_answers_is_a_timeout)
 }
 END_TEST
 
+START_TEST(a_dial_takes_a_minute_and_a_quarter_at_most)
+{
+    struct front_dial *d;
+
+    setup_ready();
+    a->rules[STUN_CONNECTION_BIND].hold = true; /* half a minute each */
+    d = front_dial(w, PEER);
+    world_pass_ms(w, 74000);
+    assert_not_dialed(d);
+    ck_assert_uint_eq(a->n_asked[STUN_CONNECTION_BIND], 3);
+    world_pass_ms(w, 2000);
+    assert_dialed(d, EXIT_E_TIMEOUT);
+}
+END_TEST
+
+START_TEST(a_machine_without_a_network_fails_the_dial_in_any_step)
+{
+    struct front_dial *d;
+
+    setup_ready();
+    fake_link_error = -ENETUNREACH;
+    d = front_dial(w, PEER); /* no data connection */
+    world_settle(w);
+    assert_dialed(d, EXIT_E_CAPACITY);
+    fake_link_error = 0;
+    (void)dialed(PEER2);
+    fake_link_error = -ENETUNREACH;
+    d = front_dial(w, PEER2); /* no trunk */
+    world_pass_ms(w, 2000);
+    assert_dialed(d, EXIT_E_CAPACITY);
+    fake_link_error = 0;
+    world_pass_ms(w, 5000);
+    (void)dialed(PEER2);
+}
+END_TEST
+
 /* ---- hanging up ---- */
 
 START_TEST(a_dial_may_be_hung_up_while_it_waits_for_a_relay)
@@ -340,6 +376,8 @@ static Suite *suite(void)
     tcase_add_test(t, a_dial_gives_up_after_five_trunks);
     tcase_add_test(t, a_data_connection_that_cannot_be_bound_is_tried_on_another_trunk);
     tcase_add_test(t, a_peer_that_never_answers_is_a_timeout);
+    tcase_add_test(t, a_dial_takes_a_minute_and_a_quarter_at_most);
+    tcase_add_test(t, a_machine_without_a_network_fails_the_dial_in_any_step);
     suite_add_tcase(s, t);
 
     t = tcase_create("hanging up");

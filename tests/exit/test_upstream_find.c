@@ -115,6 +115,21 @@ START_TEST(a_url_that_is_silent_makes_room_for_the_next_after_six_seconds)
 }
 END_TEST
 
+START_TEST(a_url_that_was_left_is_not_waited_for)
+{
+    w = world_new(0);
+    world_server(w, SERVER_A)->deaf = true;
+    world_server(w, SERVER_B)->deaf = true;
+    world_url(w, 0, HOST_A, LISTEN_TCP);
+    world_url(w, 0, HOST_B, LISTEN_TCP);
+    world_go(w, 0);
+    ck_assert_uint_eq(world_n_open(w, world_server(w, SERVER_A)), 2);
+    world_pass_ms(w, 6000);
+    ck_assert_uint_eq(world_n_open(w, world_server(w, SERVER_A)), 0);
+    ck_assert_uint_eq(world_n_open(w, world_server(w, SERVER_B)), 2);
+}
+END_TEST
+
 START_TEST(a_name_that_does_not_exist_or_is_not_answered_makes_room_for_the_next)
 {
     w = world_new(0);
@@ -379,6 +394,19 @@ START_TEST(a_name_that_does_not_exist_shows)
 }
 END_TEST
 
+START_TEST(a_machine_without_a_network_shows)
+{
+    w = world_new(1);
+    fake_link_error = -ENETUNREACH;
+    world_url(w, 0, HOST_A, LISTEN_TLS);
+    world_go(w, 0);
+    assert_why(false, "TLS: Network is unreachable");
+    fake_link_error = 0;
+    world_pass_ms(w, 2000);
+    assert_at(false, SERVER_A);
+}
+END_TEST
+
 START_TEST(silence_shows)
 {
     w = world_new(0);
@@ -409,6 +437,22 @@ START_TEST(another_server_is_followed_with_the_same_transport)
     assert_at(false, SERVER_B);
     assert_at(true, SERVER_B);
     ck_assert_int_eq(world_status(w, false).kind, LINK_TLS);
+}
+END_TEST
+
+static void lose_network(void *arg)
+{
+    fake_link_error = -ENETUNREACH;
+}
+
+START_TEST(another_server_that_cannot_be_tried_makes_room_for_the_next)
+{
+    w = world_new(0);
+    redirect(SERVER_A, SERVER_B);
+    world_url(w, 0, HOST_A, LISTEN_UDP);
+    world_server(w, SERVER_A)->on_error = lose_network;
+    world_go(w, 0);
+    assert_why(false, "Network is unreachable");
 }
 END_TEST
 
@@ -449,6 +493,7 @@ static Suite *suite(void)
     tcase_add_test(t, streams_are_off_when_no_url_can_carry_them);
     tcase_add_test(t, a_url_that_fails_makes_room_for_the_next_at_once);
     tcase_add_test(t, a_url_that_is_silent_makes_room_for_the_next_after_six_seconds);
+    tcase_add_test(t, a_url_that_was_left_is_not_waited_for);
     tcase_add_test(t, a_name_that_does_not_exist_or_is_not_answered_makes_room_for_the_next);
     suite_add_tcase(s, t);
 
@@ -477,12 +522,14 @@ static Suite *suite(void)
     tcase_add_test(t, a_wrong_pin_shows);
     tcase_add_test(t, a_refusal_shows);
     tcase_add_test(t, a_name_that_does_not_exist_shows);
+    tcase_add_test(t, a_machine_without_a_network_shows);
     tcase_add_test(t, silence_shows);
     suite_add_tcase(s, t);
 
     t = tcase_create("300");
     tcase_add_checked_fixture(t, NULL, teardown);
     tcase_add_test(t, another_server_is_followed_with_the_same_transport);
+    tcase_add_test(t, another_server_that_cannot_be_tried_makes_room_for_the_next);
     tcase_add_test(t, another_server_is_followed_once_only);
     tcase_add_test(t, another_server_is_followed_once_for_each_url);
     suite_add_tcase(s, t);

@@ -90,6 +90,30 @@ START_TEST(a_better_url_that_is_back_is_taken_and_what_runs_is_left_alone)
 }
 END_TEST
 
+START_TEST(what_is_lost_on_the_old_relay_says_nothing_about_the_new_one)
+{
+    struct front_assoc *f;
+    struct front_dial *d;
+    unsigned int n;
+
+    go_second_best(0);
+    f = front_open_v4(w);
+    d = front_dial(w, PEER);
+    world_settle(w);
+    world_server(w, SERVER_A)->refuses = 0;
+    world_pass_ms(w, 61000);
+    assert_at(false, SERVER_A);
+    n = world_server(w, SERVER_A)->n_links;
+    world_drop(w, world_server(w, SERVER_B));
+    world_settle(w);
+    ck_assert_uint_eq(f->n_lost, 1);
+    ck_assert_uint_eq(d->n_closed, 1);
+    assert_at(false, SERVER_A);
+    assert_at(true, SERVER_A);
+    ck_assert_uint_eq(world_server(w, SERVER_A)->n_links, n);
+}
+END_TEST
+
 START_TEST(the_best_url_is_never_left_for_another)
 {
     w = world_new(0);
@@ -184,6 +208,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(t, NULL, teardown);
     tcase_add_test(t, a_better_url_is_tried_every_minute_and_its_failure_changes_nothing);
     tcase_add_test(t, a_better_url_that_is_back_is_taken_and_what_runs_is_left_alone);
+    tcase_add_test(t, what_is_lost_on_the_old_relay_says_nothing_about_the_new_one);
     tcase_add_test(t, the_best_url_is_never_left_for_another);
     tcase_add_test(t, a_relay_that_is_lost_is_left_for_the_next);
     tcase_add_test(t, a_relay_that_falls_silent_is_left_within_half_a_minute);

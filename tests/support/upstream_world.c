@@ -111,6 +111,8 @@ static void answer_error(struct world_link *l, const struct fake_request *req, u
 {
     struct fake_relay *r = &l->relay;
 
+    if (l->server->on_error)
+        l->server->on_error(l->server);
     fake_relay_begin(r, req, STUN_ERROR);
     stun_put_error(&r->b, code);
     if (code == 300)
@@ -428,6 +430,7 @@ struct upstream_world *world_new(unsigned int ready)
 
     ck_assert_ptr_nonnull(w);
     fake_resolver_reset();
+    fake_link_error = 0;
     w->dns = at("192.0.2.53:53");
     list_init(&w->links);
     list_init(&w->connections);

@@ -52,6 +52,7 @@ struct fake_server {
     bool v4_only;          /* ignores ADDITIONAL-ADDRESS-FAMILY */
     bool hold_even;        /* keeps an Allocate with EVEN-PORT for later */
     struct server_rule rules[WORLD_METHODS];
+    void (*on_error)(void *arg);         /* called before an error is answered; may be NULL */
     unsigned int n_links;                /* that were made to it */
     unsigned int n_asked[WORLD_METHODS]; /* signed requests, and Bindings */
     unsigned int n_deleted;              /* Refreshes with lifetime 0 */
