@@ -153,6 +153,34 @@ START_TEST(a_relay_that_is_lost_is_left_for_the_next)
 }
 END_TEST
 
+START_TEST(a_relay_that_takes_back_what_it_gives_makes_room_for_the_next)
+{
+    w = world_new(1);
+    world_server(w, SERVER_A)->takes_back = true;
+    world_url(w, 0, HOST_A, LISTEN_TCP);
+    world_url(w, 0, HOST_B, LISTEN_TCP);
+    world_go(w, 0);
+    assert_at(false, SERVER_B);
+    assert_at(true, SERVER_B);
+    ck_assert_uint_le(world_server(w, SERVER_A)->n_links, 6);
+}
+END_TEST
+
+START_TEST(a_relay_that_takes_back_what_it_gives_is_not_pestered)
+{
+    w = world_new(1);
+    world_server(w, SERVER_A)->takes_back = true;
+    world_url(w, 0, HOST_A, LISTEN_UDP);
+    world_go(w, 0);
+    ck_assert_int_eq(world_status(w, false).state, UPSTREAM_DOWN);
+    world_pass_ms(w, 120000);
+    ck_assert_uint_le(world_server(w, SERVER_A)->n_asked[STUN_ALLOCATE], 20);
+    world_server(w, SERVER_A)->takes_back = false;
+    world_pass_ms(w, 75000);
+    assert_at(false, SERVER_A);
+}
+END_TEST
+
 START_TEST(a_relay_that_falls_silent_is_left_within_half_a_minute)
 {
     struct front_assoc *f;
@@ -211,6 +239,8 @@ static Suite *suite(void)
     tcase_add_test(t, what_is_lost_on_the_old_relay_says_nothing_about_the_new_one);
     tcase_add_test(t, the_best_url_is_never_left_for_another);
     tcase_add_test(t, a_relay_that_is_lost_is_left_for_the_next);
+    tcase_add_test(t, a_relay_that_takes_back_what_it_gives_makes_room_for_the_next);
+    tcase_add_test(t, a_relay_that_takes_back_what_it_gives_is_not_pestered);
     tcase_add_test(t, a_relay_that_falls_silent_is_left_within_half_a_minute);
     tcase_add_test(t, names_are_asked_for_anew_when_a_relay_is_found);
     tcase_add_test(t, the_status_shows_what_peers_see);

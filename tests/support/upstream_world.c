@@ -129,6 +129,7 @@ static void answer_allocate(struct world_link *l, const struct fake_request *req
         answer_error(l, req, 440);
     else
         fake_relay_allocated(&l->relay, req);
+    l->dies = l->server->takes_back;
 }
 
 static void answer_refresh(struct world_link *l, const struct fake_request *req)
@@ -244,10 +245,22 @@ static bool serve_one(struct upstream_world *w, struct world_link *l)
     return true;
 }
 
+static void link_drop(struct world_link *l)
+{
+    if (l->closed || !l->wire->link || l->wire->far)
+        return;
+    l->closed = true;
+    fake_wire_close(l->wire, -ECONNRESET, "connection reset");
+}
+
 static bool serve_link(struct upstream_world *w, struct world_link *l)
 {
     struct fake_server *server = l->server;
-    bool busy = false;
+    bool busy = l->dies;
+
+    if (l->dies)
+        link_drop(l);
+    l->dies = false;
 
     if (!l->opened && !l->closed && l->wire->link && server->refuses != 0) {
         l->closed = true;
@@ -301,14 +314,6 @@ unsigned int world_n_held(const struct upstream_world *w, enum stun_method metho
     for (struct list *it = w->held.next; it != &w->held; it = it->next)
         n += list_entry(it, struct world_held, link)->req.msg.method == method;
     return n;
-}
-
-static void link_drop(struct world_link *l)
-{
-    if (l->closed || !l->wire->link || l->wire->far)
-        return;
-    l->closed = true;
-    fake_wire_close(l->wire, -ECONNRESET, "connection reset");
 }
 
 void world_drop(struct upstream_world *w, struct fake_server *server)
@@ -470,7 +475,7 @@ struct upstream_world *world_ready(unsigned int ready)
     world_server(w, SERVER_A);
     world_url(w, 0, HOST_A, LISTEN_TCP);
     world_go(w, 0);
-    world_settle(w);
+    world_pass_ms(w, 2000); /* what is lost sooner counts as never found */
     ck_assert_int_eq(world_status(w, true).state, UPSTREAM_READY);
     ck_assert_int_eq(world_status(w, false).state, UPSTREAM_READY);
     return w;
