@@ -24,9 +24,10 @@ int fake_link_error;
 struct fake_wire *fake_wire_new(enum link_kind kind)
 {
     struct link_to to = {.kind = kind};
-    struct link *link;
+    struct link *link = NULL;
+    int r = link_new(NULL, &to, NULL, NULL, &link);
 
-    link_new(NULL, &to, NULL, NULL, &link);
+    assert(r == 0 && link);
     return link->wire;
 }
 

@@ -483,12 +483,10 @@ struct upstream_world *world_ready(unsigned int ready)
 
 static void free_list(struct list *list)
 {
-    while (!list_empty(list)) {
-        struct list *it = list->next;
+    struct list *it, *tmp;
 
-        list_remove(it);
+    list_for_each_safe (it, tmp, list)
         free(it); /* `link` is the first of each */
-    }
 }
 
 static void end_front(struct upstream_world *w)
