@@ -202,11 +202,11 @@ START_TEST(an_association_is_not_tried_for_ever_by_a_relay_that_always_loses_it)
     setup_ready();
     a->hold_even = true;
     f = front_open(w, &even);
-    for (unsigned int i = 0; i < 11; i++) {
+    for (unsigned int i = 0; i < 6; i++) {
         world_settle(w);
         if (f->n_open == 0 && f->assoc->carrier.session)
             reset(f);
-        world_pass_ms(w, 1000);
+        world_pass_ms(w, 2000);
         ck_assert_int_eq(world_status(w, false).state, UPSTREAM_READY);
     }
     ck_assert_uint_eq(f->n_open, 1);

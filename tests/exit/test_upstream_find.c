@@ -115,6 +115,21 @@ START_TEST(a_url_that_is_silent_makes_room_for_the_next_after_six_seconds)
 }
 END_TEST
 
+START_TEST(a_url_that_was_left_is_not_waited_for)
+{
+    w = world_new(0);
+    world_server(w, SERVER_A)->deaf = true;
+    world_server(w, SERVER_B)->deaf = true;
+    world_url(w, 0, HOST_A, LISTEN_TCP);
+    world_url(w, 0, HOST_B, LISTEN_TCP);
+    world_go(w, 0);
+    ck_assert_uint_eq(world_n_open(w, world_server(w, SERVER_A)), 2);
+    world_pass_ms(w, 6000);
+    ck_assert_uint_eq(world_n_open(w, world_server(w, SERVER_A)), 0);
+    ck_assert_uint_eq(world_n_open(w, world_server(w, SERVER_B)), 2);
+}
+END_TEST
+
 START_TEST(a_name_that_does_not_exist_or_is_not_answered_makes_room_for_the_next)
 {
     w = world_new(0);
@@ -398,6 +413,19 @@ START_TEST(a_name_that_does_not_exist_shows)
 }
 END_TEST
 
+START_TEST(a_machine_without_a_network_shows)
+{
+    w = world_new(1);
+    fake_link_error = -ENETUNREACH;
+    world_url(w, 0, HOST_A, LISTEN_TLS);
+    world_go(w, 0);
+    assert_why(false, "TLS: Network is unreachable");
+    fake_link_error = 0;
+    world_pass_ms(w, 2000);
+    assert_at(false, SERVER_A);
+}
+END_TEST
+
 START_TEST(silence_shows)
 {
     w = world_new(0);
@@ -431,6 +459,22 @@ START_TEST(another_server_is_followed_with_the_same_transport)
 }
 END_TEST
 
+static void lose_network(void *arg)
+{
+    fake_link_error = -ENETUNREACH;
+}
+
+START_TEST(another_server_that_cannot_be_tried_makes_room_for_the_next)
+{
+    w = world_new(0);
+    redirect(SERVER_A, SERVER_B);
+    world_url(w, 0, HOST_A, LISTEN_UDP);
+    world_server(w, SERVER_A)->on_error = lose_network;
+    world_go(w, 0);
+    assert_why(false, "Network is unreachable");
+}
+END_TEST
+
 START_TEST(another_server_is_followed_once_only)
 {
     w = world_new(0);
@@ -456,153 +500,6 @@ START_TEST(another_server_is_followed_once_for_each_url)
 }
 END_TEST
 
-/* ---- later ---- */
-
-static void go_second_best(unsigned int ready)
-{
-    w = world_new(ready);
-    world_server(w, SERVER_A)->refuses = -ECONNREFUSED;
-    world_url(w, 0, HOST_A, LISTEN_TCP);
-    world_url(w, 0, HOST_B, LISTEN_TCP);
-    world_go(w, 0);
-    assert_at(false, SERVER_B);
-}
-
-START_TEST(a_better_url_is_tried_every_minute_and_its_failure_changes_nothing)
-{
-    struct front_assoc *f;
-    unsigned int n_states, n_links;
-
-    go_second_best(0);
-    f = front_open_v4(w);
-    world_settle(w);
-    n_states = w->n_states;
-    n_links = world_server(w, SERVER_A)->n_links;
-    world_pass_ms(w, 59999);
-    ck_assert_uint_eq(world_server(w, SERVER_A)->n_links, n_links);
-    world_pass_ms(w, 1);
-    ck_assert_uint_eq(world_server(w, SERVER_A)->n_links, n_links + 2);
-    world_pass_ms(w, 60000);
-    ck_assert_uint_eq(world_server(w, SERVER_A)->n_links, n_links + 4);
-    ck_assert_uint_eq(w->n_states, n_states);
-    assert_at(false, SERVER_B);
-    assert_at(true, SERVER_B);
-    ck_assert_uint_eq(f->n_lost, 0);
-}
-END_TEST
-
-START_TEST(a_better_url_that_is_back_is_taken_and_what_runs_is_left_alone)
-{
-    struct front_assoc *f, *g;
-    struct front_dial *d;
-
-    go_second_best(0);
-    f = front_open_v4(w);
-    d = front_dial(w, PEER);
-    world_settle(w);
-    assert_dialed(d, EXIT_OK);
-    world_server(w, SERVER_A)->refuses = 0;
-    world_pass_ms(w, 60000);
-    assert_at(false, SERVER_A);
-    assert_at(true, SERVER_A);
-    ck_assert_uint_eq(f->n_lost, 0);
-    ck_assert_uint_eq(d->n_closed, 0);
-    world_pass_ms(w, 120000);
-    ck_assert_uint_eq(f->n_lost, 0);
-    ck_assert_uint_eq(d->n_closed, 0);
-    g = front_open_v4(w);
-    world_settle(w);
-    ck_assert_int_eq(g->opened.result, EXIT_OK);
-    ck_assert(addr_equal(&g->assoc->carrier.target->server, &world_server(w, SERVER_A)->addr));
-    ck_assert_uint_eq(world_server(w, SERVER_B)->n_links, 3); /* find's two and d's data */
-}
-END_TEST
-
-START_TEST(the_best_url_is_never_left_for_another)
-{
-    w = world_new(0);
-    world_url(w, 0, HOST_A, LISTEN_TCP);
-    world_url(w, 0, HOST_B, LISTEN_TCP);
-    world_go(w, 0);
-    world_pass_ms(w, 600000);
-    ck_assert_uint_eq(world_server(w, SERVER_A)->n_links, 2);
-    ck_assert_uint_eq(world_server(w, SERVER_B)->n_links, 0);
-}
-END_TEST
-
-START_TEST(a_relay_that_is_lost_is_left_for_the_next)
-{
-    struct front_assoc *f;
-    struct front_dial *d;
-
-    w = world_new(1);
-    world_url(w, 0, HOST_A, LISTEN_TCP);
-    world_url(w, 0, HOST_B, LISTEN_TCP);
-    world_go(w, 0);
-    f = front_open_v4(w);
-    d = front_dial(w, PEER);
-    world_settle(w);
-    world_server(w, SERVER_A)->refuses = -ECONNREFUSED;
-    world_drop(w, world_server(w, SERVER_A));
-    ck_assert_uint_eq(f->n_lost, 1);
-    ck_assert_int_eq(f->lost, EXIT_E_DOWN);
-    world_settle(w);
-    assert_at(false, SERVER_B);
-    assert_at(true, SERVER_B);
-    ck_assert_uint_eq(d->n_closed, 1);
-    ck_assert_int_eq(d->closed_reason, -ECONNRESET);
-    world_pass_ms(w, 2000);
-    ck_assert_uint_eq(world_n_open(w, world_server(w, SERVER_A)), 0);
-    ck_assert_uint_eq(f->n_lost, 1);
-}
-END_TEST
-
-START_TEST(a_relay_that_falls_silent_is_left_within_half_a_minute)
-{
-    struct front_assoc *f;
-
-    w = world_new(1);
-    world_url(w, 0, HOST_A, LISTEN_UDP);
-    world_url(w, 0, HOST_B, LISTEN_UDP);
-    world_go(w, 0);
-    f = front_open_v4(w);
-    world_settle(w);
-    world_server(w, SERVER_A)->deaf = true;
-    world_server(w, SERVER_A)->rules[STUN_REFRESH].hold = true;
-    world_pass_ms(w, 45000);
-    ck_assert_uint_eq(f->n_lost, 1);
-    assert_at(false, SERVER_B);
-}
-END_TEST
-
-START_TEST(names_are_asked_for_anew_when_a_relay_is_found)
-{
-    unsigned int n;
-
-    go_refused();
-    n = fake_resolver_n_restarts();
-    world_server(w, SERVER_A)->refuses = 0;
-    world_pass_ms(w, 2000);
-    assert_at(false, SERVER_A);
-    ck_assert_uint_gt(fake_resolver_n_restarts(), n);
-}
-END_TEST
-
-START_TEST(the_status_shows_what_peers_see)
-{
-    struct addr v4 = at(RELAYED), v6 = at(RELAYED6);
-    struct upstream_status status;
-
-    w = world_ready(1);
-    status = world_status(w, false);
-    ck_assert(addr_equal(&status.relayed_v4, &v4));
-    ck_assert(addr_equal(&status.relayed_v6, &v6));
-    ck_assert_uint_gt(status.rtt_us, 0);
-    status = world_status(w, true);
-    ck_assert(addr_equal(&status.relayed_v4, &v4));
-}
-END_TEST
-
 static Suite *suite(void)
 {
     Suite *s = suite_create("exit/upstream/find");
@@ -615,6 +512,7 @@ static Suite *suite(void)
     tcase_add_test(t, streams_are_off_when_no_url_can_carry_them);
     tcase_add_test(t, a_url_that_fails_makes_room_for_the_next_at_once);
     tcase_add_test(t, a_url_that_is_silent_makes_room_for_the_next_after_six_seconds);
+    tcase_add_test(t, a_url_that_was_left_is_not_waited_for);
     tcase_add_test(t, a_name_that_does_not_exist_or_is_not_answered_makes_room_for_the_next);
     suite_add_tcase(s, t);
 
@@ -644,25 +542,16 @@ static Suite *suite(void)
     tcase_add_test(t, a_wrong_pin_shows);
     tcase_add_test(t, a_refusal_shows);
     tcase_add_test(t, a_name_that_does_not_exist_shows);
+    tcase_add_test(t, a_machine_without_a_network_shows);
     tcase_add_test(t, silence_shows);
     suite_add_tcase(s, t);
 
     t = tcase_create("300");
     tcase_add_checked_fixture(t, NULL, teardown);
     tcase_add_test(t, another_server_is_followed_with_the_same_transport);
+    tcase_add_test(t, another_server_that_cannot_be_tried_makes_room_for_the_next);
     tcase_add_test(t, another_server_is_followed_once_only);
     tcase_add_test(t, another_server_is_followed_once_for_each_url);
-    suite_add_tcase(s, t);
-
-    t = tcase_create("later");
-    tcase_add_checked_fixture(t, NULL, teardown);
-    tcase_add_test(t, a_better_url_is_tried_every_minute_and_its_failure_changes_nothing);
-    tcase_add_test(t, a_better_url_that_is_back_is_taken_and_what_runs_is_left_alone);
-    tcase_add_test(t, the_best_url_is_never_left_for_another);
-    tcase_add_test(t, a_relay_that_is_lost_is_left_for_the_next);
-    tcase_add_test(t, a_relay_that_falls_silent_is_left_within_half_a_minute);
-    tcase_add_test(t, names_are_asked_for_anew_when_a_relay_is_found);
-    tcase_add_test(t, the_status_shows_what_peers_see);
     suite_add_tcase(s, t);
     return s;
 }

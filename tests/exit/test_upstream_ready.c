@@ -209,6 +209,24 @@ START_TEST(a_ready_connection_becomes_a_data_connection_and_is_made_again)
 }
 END_TEST
 
+START_TEST(a_connection_that_does_not_open_is_left_on_the_shelf)
+{
+    struct link *closed;
+    struct front_dial *d;
+
+    setup_ready();
+    world_pass_ms(w, 1000);
+    a->deaf = true;
+    (void)front_dial(w, PEER);
+    world_settle(w);
+    closed = list_entry(w->x->ready_links.next, struct ready_link, link)->to;
+    d = front_dial(w, PEER2);
+    world_settle(w);
+    assert_not_dialed(d);
+    ck_assert_ptr_eq(list_entry(w->x->ready_links.next, struct ready_link, link)->to, closed);
+}
+END_TEST
+
 START_TEST(a_ready_connection_says_something_every_twenty_seconds)
 {
     setup_ready();
@@ -355,6 +373,7 @@ static Suite *suite(void)
     t = tcase_create("connections");
     tcase_add_checked_fixture(t, NULL, teardown);
     tcase_add_test(t, a_ready_connection_becomes_a_data_connection_and_is_made_again);
+    tcase_add_test(t, a_connection_that_does_not_open_is_left_on_the_shelf);
     tcase_add_test(t, a_ready_connection_says_something_every_twenty_seconds);
     tcase_add_test(t, a_ready_connection_without_an_answer_is_replaced_and_not_handed_out);
     tcase_add_test(t, a_ready_connection_that_was_closed_is_made_again_and_the_relay_is_not_lost);

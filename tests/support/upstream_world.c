@@ -111,6 +111,8 @@ static void answer_error(struct world_link *l, const struct fake_request *req, u
 {
     struct fake_relay *r = &l->relay;
 
+    if (l->server->on_error)
+        l->server->on_error(l->server);
     fake_relay_begin(r, req, STUN_ERROR);
     stun_put_error(&r->b, code);
     if (code == 300)
@@ -127,6 +129,7 @@ static void answer_allocate(struct world_link *l, const struct fake_request *req
         answer_error(l, req, 440);
     else
         fake_relay_allocated(&l->relay, req);
+    l->dies = l->server->takes_back;
 }
 
 static void answer_refresh(struct world_link *l, const struct fake_request *req)
@@ -243,10 +246,22 @@ static bool serve_one(struct upstream_world *w, struct world_link *l)
     return true;
 }
 
+static void link_drop(struct world_link *l)
+{
+    if (l->closed || !l->wire->link || l->wire->far)
+        return;
+    l->closed = true;
+    fake_wire_close(l->wire, -ECONNRESET, "connection reset");
+}
+
 static bool serve_link(struct upstream_world *w, struct world_link *l)
 {
     struct fake_server *server = l->server;
-    bool busy = false;
+    bool busy = l->dies;
+
+    if (l->dies)
+        link_drop(l);
+    l->dies = false;
 
     if (!l->opened && !l->closed && l->wire->link && server->refuses != 0) {
         l->closed = true;
@@ -300,14 +315,6 @@ unsigned int world_n_held(const struct upstream_world *w, enum stun_method metho
     for (struct list *it = w->held.next; it != &w->held; it = it->next)
         n += list_entry(it, struct world_held, link)->req.msg.method == method;
     return n;
-}
-
-static void link_drop(struct world_link *l)
-{
-    if (l->closed || !l->wire->link || l->wire->far)
-        return;
-    l->closed = true;
-    fake_wire_close(l->wire, -ECONNRESET, "connection reset");
 }
 
 void world_drop(struct upstream_world *w, struct fake_server *server)
@@ -429,6 +436,7 @@ struct upstream_world *world_new(unsigned int ready)
 
     ck_assert_ptr_nonnull(w);
     fake_resolver_reset();
+    fake_link_error = 0;
     w->dns = at("192.0.2.53:53");
     list_init(&w->links);
     list_init(&w->connections);
@@ -468,7 +476,7 @@ struct upstream_world *world_ready(unsigned int ready)
     world_server(w, SERVER_A);
     world_url(w, 0, HOST_A, LISTEN_TCP);
     world_go(w, 0);
-    world_settle(w);
+    world_pass_ms(w, 2000); /* what is lost sooner counts as never found */
     ck_assert_int_eq(world_status(w, true).state, UPSTREAM_READY);
     ck_assert_int_eq(world_status(w, false).state, UPSTREAM_READY);
     return w;
@@ -476,12 +484,10 @@ struct upstream_world *world_ready(unsigned int ready)
 
 static void free_list(struct list *list)
 {
-    while (!list_empty(list)) {
-        struct list *it = list->next;
+    struct list *it, *tmp;
 
-        list_remove(it);
+    list_for_each_safe (it, tmp, list)
         free(it); /* `link` is the first of each */
-    }
 }
 
 static void end_front(struct upstream_world *w)

@@ -50,8 +50,10 @@ struct fake_server {
     struct addr alternate; /* of code 300 */
     bool no_v6;            /* 440 to an Allocate for IPv6 only */
     bool v4_only;          /* ignores ADDITIONAL-ADDRESS-FAMILY */
+    bool takes_back;       /* closes the connection of each allocation at once */
     bool hold_even;        /* keeps an Allocate with EVEN-PORT for later */
     struct server_rule rules[WORLD_METHODS];
+    void (*on_error)(void *arg);         /* called before an error is answered; may be NULL */
     unsigned int n_links;                /* that were made to it */
     unsigned int n_asked[WORLD_METHODS]; /* signed requests, and Bindings */
     unsigned int n_deleted;              /* Refreshes with lifetime 0 */
@@ -63,7 +65,7 @@ struct world_link {
     struct fake_wire *wire;
     struct fake_relay relay;
     struct fake_server *server;
-    bool opened, closed;
+    bool opened, closed, dies;
 };
 
 /* RFC 6062's, as the relay sees it. */

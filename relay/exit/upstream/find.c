@@ -243,10 +243,10 @@ static void find_next_address(struct find *f)
     find_set_timer(f, at_ns);
 }
 
-static void find_search(struct find *f, size_t url_end)
+static void find_search(struct find *f, size_t url, size_t url_end)
 {
     f->searching = true;
-    f->url = 0;
+    f->url = url;
     f->url_end = url_end;
     find_next_url(f);
 }
@@ -254,7 +254,7 @@ static void find_search(struct find *f, size_t url_end)
 static void find_on_due(struct find *f, uint64_t now_ns)
 {
     if (!f->searching && f->state == UPSTREAM_READY) {
-        find_search(f, f->current->url);
+        find_search(f, 0, f->current->url);
     } else if (!f->searching) {
         find_start(f);
     } else if (now_ns >= f->url_until_ns) {
@@ -297,7 +297,7 @@ static void find_on_live(void *user, const struct assoc_opened *opened)
     find_stop(f);
     target_unref(f->current);
     f->current = target;
-    f->n_failures = 0;
+    f->found_ns = clock_now_ns();
     f->why[0] = '\0';
     log_info("relay reached by %s for %s (%s)", find_kind(target->kind), find_name(f), url->host);
     if (f->state == UPSTREAM_READY)
@@ -365,7 +365,7 @@ void find_start(struct find *f)
         return;
     }
     find_set_state(f, UPSTREAM_CONNECTING);
-    find_search(f, conf->n_url);
+    find_search(f, 0, conf->n_url);
 }
 
 void find_hurry(struct find *f)
@@ -389,7 +389,15 @@ void find_failed(struct find *f, const struct target *target, const struct sessi
     snprintf(f->why, sizeof(f->why), "%s: %s", find_kind(target->kind), ended->why);
     log_warn("relay lost for %s (%s)", find_name(f), f->why);
     find_stop(f);
-    find_start(f);
     if (ended->end == SESSION_E_LINK || ended->end == SESSION_E_TIMEOUT)
         upstream_probe_all(f->x);
+    if (clock_now_ns() - f->found_ns >= FIND_HURRY_NS) {
+        f->n_failures = 0;
+        find_start(f);
+        return;
+    }
+    /* One that takes back at once what it gives has failed, and is not to be asked without end: on
+     * with the search that found it. */
+    find_set_state(f, UPSTREAM_CONNECTING);
+    find_search(f, target->url + 1, f->x->conf->n_url);
 }

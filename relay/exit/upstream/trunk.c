@@ -249,8 +249,6 @@ static bool trunk_is_spare(const struct upstream *x, const struct trunk *t, uint
         return false;
     if (f->state == UPSTREAM_READY && t->carrier.target != f->current)
         return true;
-    if (!t->live)
-        return false;
     if (x->n_trunks >= TRUNKS_MAX && t->n_uses > 0)
         return true;
     return now_ns - t->used_ns > TRUNK_IDLE_NS &&
