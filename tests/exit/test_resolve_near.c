@@ -174,6 +174,17 @@ START_TEST(another_name_is_asked_for_at_the_configured_server)
 }
 END_TEST
 
+START_TEST(that_there_is_no_such_name_is_not_remembered)
+{
+    look_up("nx.example.org");
+    ck_assert_int_eq(result, EXIT_E_NAME);
+    ck_assert_uint_eq(n_asked, 2);
+    look_up("nx.example.org");
+    ck_assert_int_eq(result, EXIT_E_NAME);
+    ck_assert_uint_eq(n_asked, 4);
+}
+END_TEST
+
 START_TEST(no_search_domain_hears_of_the_name)
 {
     static const char *const names[] = {"nx.example.org", "nx", "nx.example.org."};
@@ -213,6 +224,7 @@ int main(void)
     tcase_set_timeout(t, 30);
     tcase_add_test(t, a_line_in_the_hosts_file_is_the_answer_for_both_families);
     tcase_add_test(t, another_name_is_asked_for_at_the_configured_server);
+    tcase_add_test(t, that_there_is_no_such_name_is_not_remembered);
     tcase_add_loop_test(t, no_search_domain_hears_of_the_name, 0, 3);
     tcase_add_test(t, a_changed_configuration_is_read_again);
     suite_add_tcase(s, t);
