@@ -73,7 +73,8 @@ struct attempt {
  *   READY       `current` made an allocation; with url > 0, better ones are tried again
  *               from time to time, and only success changes anything.
  *   DOWN        none did; the timer, or a front that wants something, starts over.
- *   OFF         no url has a suitable transport.
+ *   OFF         no url has a suitable transport, or no relay carries streams (442); in the
+ *               latter case it is asked again from time to time.
  */
 struct find {
     struct upstream *x;
@@ -89,6 +90,7 @@ struct find {
     struct lookup *lookup;
     struct addr addrs[FIND_ATTEMPTS_MAX];
     size_t n_addrs, next_addr;
+    bool only_442;         /* so far nothing else was wrong with any of them */
     bool redirected;       /* an ALTERNATE-SERVER was followed already */
     uint64_t url_until_ns; /* then the next url's turn comes */
     struct list attempts;
