@@ -279,10 +279,12 @@ void resolve_again(struct resolver *r, enum exit_result why)
             query_finish(q, &answer);
             continue;
         }
+        /* One limit for the whole, however often the way breaks. */
+        if (q->n_found > 0)
+            query_timer_start(q);
         q->is_waiting = true;
         q->n_found = 0;
         q->n_restarts++;
-        query_timer_start(q);
     }
     resolve_raise(r);
 }

@@ -32,7 +32,6 @@
 #define WORLD_BAD_CA  "/not/to/be/read.pem"
 #define WORLD_SERVERS 4
 #define WORLD_URLS    4
-#define WORLD_FRONTS  4096
 #define WORLD_METHODS 0x10
 
 struct addr at(const char *text); /* fake_exit.c */
@@ -40,7 +39,7 @@ struct addr at(const char *text); /* fake_exit.c */
 /* How requests of one method are answered. */
 struct server_rule {
     unsigned int code; /* an error; 0: success */
-    bool hold;         /* kept until world_answer_held() */
+    bool hold;         /* kept until world_answer_held(); a Binding has no answer then */
 };
 
 struct fake_server {

@@ -1,10 +1,10 @@
 /*
  * relay/exit/upstream/assoc.c - what a front has opened: one allocation each
  *
- * States: an assoc waits for a relay, until wait_until_ns and however often one is lost
- * on the way, then for its allocation (carrier.session, not opened), and is open until its session
- * ends or the front closes it. One that is lost is not repaired here: its relayed address is gone,
- * and only the front knows whether a new one will do.
+ * States: an assoc waits for a relay, then for its allocation (carrier.session, not
+ * opened), both until wait_until_ns and however often one is lost on the way, and is
+ * open until its session ends or the front closes it. One that is lost is not repaired
+ * here: its relayed address is gone, and only the front knows whether a new one will do.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -141,15 +141,32 @@ static void assoc_on_ended(void *user, const struct session_ended *ended)
 
 /* ---- opening ---- */
 
-/* Return: whether it has what it needs to go on, or has been answered. */
+/* A relay that was asked and said nothing is looked at again: others ask it too. */
+static void assoc_give_up(struct assoc *a)
+{
+    struct find *f = assoc_find(a);
+    struct target *target = a->carrier.session ? target_ref(a->carrier.target) : NULL;
+
+    assoc_fail(a, EXIT_E_DOWN);
+    if (target)
+        find_failed(f, target, &find_silence);
+    target_unref(target);
+}
+
 static void assoc_try(struct assoc *a, uint64_t now_ns)
 {
     struct upstream *x = a->x;
     struct find *f = assoc_find(a);
 
-    if (a->opened || a->carrier.session)
+    if (a->opened)
         return;
-    if (f->state == UPSTREAM_READY && now_ns < a->wait_until_ns) {
+    if (now_ns >= a->wait_until_ns) {
+        assoc_give_up(a);
+        return;
+    }
+    if (a->carrier.session)
+        return;
+    if (f->state == UPSTREAM_READY) {
         if (ready_take_session(x, &a->want, &a->carrier, &assoc_session_events, a))
             assoc_on_live(a, session_opened(a->carrier.session));
         else if (carrier_open(&a->carrier, f->current, &a->want, &assoc_session_events, a) < 0)
@@ -158,7 +175,7 @@ static void assoc_try(struct assoc *a, uint64_t now_ns)
     }
     if (f->state == UPSTREAM_DOWN)
         find_hurry(f);
-    if (f->state != UPSTREAM_CONNECTING || now_ns >= a->wait_until_ns)
+    if (f->state != UPSTREAM_CONNECTING)
         assoc_fail(a, EXIT_E_DOWN);
 }
 
@@ -174,6 +191,7 @@ int assoc_open(struct exit *e, const struct assoc_want *want, const struct assoc
     a->x = x;
     a->events = events;
     a->user = user;
+    a->wait_until_ns = now_ns + ASSOC_WAIT_NS;
     a->want = (struct session_want){
         .tcp = want->tcp,
         .v4 = want->v4,

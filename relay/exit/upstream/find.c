@@ -32,6 +32,9 @@
 
 static const struct session_events find_events;
 
+const struct session_ended find_silence = {.end = SESSION_E_TIMEOUT,
+                                           .why = "the relay does not answer"};
+
 static void find_next_url(struct find *f);
 static void find_next_address(struct find *f);
 
@@ -301,6 +304,7 @@ static void find_on_live(void *user, const struct assoc_opened *opened)
     struct attempt *winner = user;
     struct find *f = winner->find;
     struct upstream *x = f->x;
+    struct find *other = f->streams ? &x->datagrams : &x->streams;
     struct target *target = target_ref(winner->carrier.target);
     const struct conf_url *url = &x->conf->url[target->url];
 
@@ -319,6 +323,9 @@ static void find_on_live(void *user, const struct assoc_opened *opened)
     find_set_state(f, UPSTREAM_READY);
     if (target->url > 0)
         find_set_timer(f, clock_now_ns() + FIND_UPGRADE_NS);
+    /* The relay is back: what the other one waits for need not wait out its pause. */
+    if (other->state == UPSTREAM_DOWN)
+        find_start(other);
     upstream_wake(x);
 }
 
@@ -403,4 +410,6 @@ void find_failed(struct find *f, const struct target *target, const struct sessi
     log_warn("relay lost for %s (%s)", find_name(f), f->why);
     find_stop(f);
     find_start(f);
+    if (ended->end == SESSION_E_LINK || ended->end == SESSION_E_TIMEOUT)
+        upstream_probe_all(f->x);
 }

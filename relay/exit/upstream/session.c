@@ -309,3 +309,8 @@ uint32_t session_rtt_us(const struct session *s)
 {
     return s->srtt_us;
 }
+
+uint64_t session_silent_ns(const struct session *s, uint64_t now_ns)
+{
+    return s->unheard_ns != 0 ? now_ns - s->unheard_ns : 0;
+}

@@ -97,8 +97,8 @@ void session_set_events(struct session *s, const struct session_events *events, 
  * the link. NULL is fine; also from within an event. */
 void session_free(struct session *s, uint64_t now_ns);
 
-/* Retransmits, refreshes, expires. Return: when it wants to be called next (also session_due_ns()).
- */
+/* Retransmits, refreshes, expires; what it sends leaves with the worker's next tx_flush(), as from
+ * session_send(). Return: when it wants to be called next (also session_due_ns()). */
 uint64_t session_tick(struct session *s, uint64_t now_ns);
 uint64_t session_due_ns(const struct session *s);
 
@@ -108,6 +108,10 @@ const struct assoc_opened *session_opened(const struct session *s);
 struct link *session_link(struct session *s);
 /* What its requests are signed with now. */
 const struct cred_proof *session_proof(const struct session *s);
+
+/* Asks now whether the relay is there, unless that is being asked: one that is gone is given up
+ * within 14 s from here, and a stream whose relay is silent has no other way to hear of it. */
+void session_probe(struct session *s, uint64_t now_ns);
 
 /* Asks for a permission now, so that a first datagram, or a peer's, need not wait. Return: EXIT_OK
  * when it is there, EXIT_PENDING when on_permitted() will tell, EXIT_E_FORBIDDEN while a refusal is
@@ -124,6 +128,10 @@ enum exit_result session_connect(struct session *s, const struct addr *peer, uin
 /* Microseconds: smoothed round trip to the relay (RFC 6298's SRTT over unretransmitted requests and
  * keepalives), 0 before the first. */
 uint32_t session_rtt_us(const struct session *s);
+/* For how long nothing at all has come back since we asked something; 0: the relay owes us nothing.
+ * A session asks by itself six seconds after the first unanswered packet, so that only a relay that
+ * is gone is silent for much longer. */
+uint64_t session_silent_ns(const struct session *s, uint64_t now_ns);
 
 /* ---- a data connection (RFC 6062, section 4.4) ---- */
 
