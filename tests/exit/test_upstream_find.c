@@ -404,6 +404,44 @@ START_TEST(a_refusal_shows)
 }
 END_TEST
 
+START_TEST(a_relay_without_rfc_6062_is_not_down_and_is_asked_again_in_five_minutes)
+{
+    struct front_dial *d;
+    unsigned int n;
+
+    w = world_new(0);
+    world_server(w, SERVER_A)->rules[STUN_ALLOCATE].code = 442;
+    world_url(w, 0, HOST_A, LISTEN_TCP);
+    world_go(w, 0);
+    assert_state(true, UPSTREAM_OFF);
+    ck_assert_ptr_nonnull(strstr(world_status(w, true).why, "does not relay this transport"));
+    world_server(w, SERVER_A)->rules[STUN_ALLOCATE].code = 0;
+    world_pass_ms(w, 60000);
+    assert_state(false, UPSTREAM_READY);
+    n = world_server(w, SERVER_A)->n_asked[STUN_ALLOCATE];
+    d = front_dial(w, PEER);
+    world_settle(w);
+    assert_dialed(d, EXIT_E_DOWN);
+    world_pass_ms(w, 230000);
+    assert_state(true, UPSTREAM_OFF);
+    ck_assert_uint_eq(world_server(w, SERVER_A)->n_asked[STUN_ALLOCATE], n);
+    world_pass_ms(w, 20000);
+    assert_at(true, SERVER_A);
+}
+END_TEST
+
+START_TEST(streams_are_down_when_a_relay_that_might_carry_them_is)
+{
+    w = world_new(0);
+    world_server(w, SERVER_A)->rules[STUN_ALLOCATE].code = 442;
+    world_server(w, SERVER_B)->refuses = -ECONNREFUSED;
+    world_url(w, 0, _i == 0 ? HOST_A : HOST_B, LISTEN_TCP);
+    world_url(w, 0, _i == 0 ? HOST_B : HOST_A, LISTEN_TCP);
+    world_go(w, 0);
+    assert_state(true, UPSTREAM_DOWN);
+}
+END_TEST
+
 START_TEST(a_name_that_does_not_exist_shows)
 {
     w = world_new(0);
@@ -541,6 +579,8 @@ static Suite *suite(void)
     tcase_add_test(t, a_wrong_password_shows);
     tcase_add_test(t, a_wrong_pin_shows);
     tcase_add_test(t, a_refusal_shows);
+    tcase_add_test(t, a_relay_without_rfc_6062_is_not_down_and_is_asked_again_in_five_minutes);
+    tcase_add_loop_test(t, streams_are_down_when_a_relay_that_might_carry_them_is, 0, 2);
     tcase_add_test(t, a_name_that_does_not_exist_shows);
     tcase_add_test(t, a_machine_without_a_network_shows);
     tcase_add_test(t, silence_shows);

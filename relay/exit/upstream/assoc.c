@@ -55,6 +55,7 @@ static void assoc_drop_session(struct assoc *a)
 
     list_for_each_safe (it, tmp, &a->binds)
         assoc_bind_free(list_entry(it, struct assoc_bind, link));
+    assoc_v6_close(a);
     carrier_close(&a->carrier);
 }
 
@@ -111,6 +112,7 @@ static void assoc_on_live(void *user, const struct assoc_opened *opened)
         mine.relayed_v6 = (struct addr){0};
         mine.result_v6 = EXIT_OK;
     }
+    mine.v6_may_follow = assoc_v6_may_follow(a, opened, clock_now_ns());
     assoc_answer(a, &mine);
 }
 
@@ -202,6 +204,7 @@ int assoc_open(struct exit *e, const struct assoc_want *want, const struct assoc
     a->wait_until_ns = now_ns + ASSOC_WAIT_NS;
     list_init(&a->binds);
     carrier_init(&a->carrier, x);
+    assoc_v6_init(a);
     list_append(&x->assocs, &a->link);
     *ret_assoc = a;
     assoc_try(a, now_ns);
@@ -258,6 +261,8 @@ enum exit_result assoc_permit(struct assoc *a, const struct addr *peer)
 {
     if (!a->carrier.session)
         return EXIT_E_DOWN;
+    if (assoc_v6_is_for(a, peer))
+        return assoc_v6_permit(a, peer, clock_now_ns());
     return session_permit(a->carrier.session, peer, clock_now_ns());
 }
 
@@ -278,7 +283,7 @@ static enum exit_result permit_result(unsigned int code)
     }
 }
 
-static void assoc_on_permitted(void *user, const struct addr *peer, unsigned int code)
+void assoc_on_permitted(void *user, const struct addr *peer, unsigned int code)
 {
     struct assoc *a = user;
 
@@ -296,11 +301,14 @@ void assoc_send(struct assoc *a, const struct addr *peer, const uint8_t *data, s
         counter_add(&a->x->params.counters->drop_down, 1);
         return;
     }
-    session_send(a->carrier.session, peer, data, len, dont_fragment, clock_now_ns());
+    if (assoc_v6_is_for(a, peer))
+        assoc_v6_send(a, peer, data, len, dont_fragment, clock_now_ns());
+    else
+        session_send(a->carrier.session, peer, data, len, dont_fragment, clock_now_ns());
 }
 
-static void assoc_on_datagram(void *user, const struct addr *peer, const uint8_t *data, size_t len,
-                              uint64_t now_ns)
+void assoc_on_datagram(void *user, const struct addr *peer, const uint8_t *data, size_t len,
+                       uint64_t now_ns)
 {
     struct assoc *a = user;
 
@@ -309,7 +317,7 @@ static void assoc_on_datagram(void *user, const struct addr *peer, const uint8_t
     assoc_leave(a);
 }
 
-static void assoc_on_icmp(void *user, const struct assoc_icmp *icmp, uint64_t now_ns)
+void assoc_on_icmp(void *user, const struct assoc_icmp *icmp, uint64_t now_ns)
 {
     struct assoc *a = user;
 

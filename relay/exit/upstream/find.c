@@ -28,6 +28,7 @@
 #define FIND_BACKOFF_MAX (60 * NS_PER_S)
 #define FIND_HURRY_NS    (2 * NS_PER_S) /* the shortest pause between two searches */
 #define FIND_UPGRADE_NS  (60 * NS_PER_S)
+#define FIND_OFFERED_NS  (300 * NS_PER_S) /* does the relay have RFC 6062 by now? */
 
 static const struct session_events find_events;
 
@@ -92,6 +93,7 @@ static void find_say_why(struct find *f, const char *why)
 {
     const struct conf_url *url = &f->x->conf->url[f->url];
 
+    f->only_442 = false;
     snprintf(f->why, sizeof(f->why), "%s: %s", find_kind(find_url_kind(url)), why);
 }
 
@@ -155,6 +157,15 @@ static void find_attempt(struct find *f, const struct addr *server)
 
 /* ---- the search ---- */
 
+/* Every relay answers, and none relays streams: nothing is down, and nothing to be hurried. */
+static void find_not_offered(struct find *f)
+{
+    if (f->state != UPSTREAM_OFF)
+        log_warn("the relay carries no streams, only datagrams (%s)", f->why);
+    find_set_state(f, UPSTREAM_OFF);
+    find_set_timer(f, clock_now_ns() + FIND_OFFERED_NS);
+}
+
 static void find_exhausted(struct find *f)
 {
     uint64_t now_ns = clock_now_ns(), wait_ns;
@@ -164,6 +175,10 @@ static void find_exhausted(struct find *f)
     f->searched_ns = now_ns;
     if (f->state == UPSTREAM_READY) { /* it was only for something better */
         find_set_timer(f, now_ns + FIND_UPGRADE_NS);
+        return;
+    }
+    if (f->only_442) {
+        find_not_offered(f);
         return;
     }
     wait_ns = FIND_BACKOFF_NS << (f->n_failures < 6 ? f->n_failures : 6);
@@ -246,6 +261,7 @@ static void find_next_address(struct find *f)
 static void find_search(struct find *f, size_t url, size_t url_end)
 {
     f->searching = true;
+    f->only_442 = f->streams;
     f->url = url;
     f->url_end = url_end;
     find_next_url(f);
@@ -255,6 +271,8 @@ static void find_on_due(struct find *f, uint64_t now_ns)
 {
     if (!f->searching && f->state == UPSTREAM_READY) {
         find_search(f, 0, f->current->url);
+    } else if (!f->searching && f->state == UPSTREAM_OFF) {
+        find_search(f, 0, f->x->conf->n_url);
     } else if (!f->searching) {
         find_start(f);
     } else if (now_ns >= f->url_until_ns) {
@@ -315,9 +333,11 @@ static void find_on_ended(void *user, const struct session_ended *ended)
 {
     struct attempt *at = user;
     struct find *f = at->find;
+    bool only_442 = f->only_442 && ended->end == SESSION_E_REFUSED && ended->code == 442;
 
     counter_add(&f->x->params.counters->upstream_failures, 1);
     find_say_why(f, ended->why);
+    f->only_442 = only_442;
     attempt_free(at);
     if (ended->end == SESSION_E_REDIRECTED && !f->redirected &&
         ended->alternate.family != ADDR_NONE) {

@@ -348,26 +348,30 @@ int upstream_exit_set_conf(struct exit *e, const struct conf *conf)
 
 /* ---- questions ---- */
 
-/* An allocation that is there now: what peers see. */
-static const struct session *upstream_example(struct upstream *x, bool streams)
+/* Of the allocations that are there now: what peers see. One may have but a family. */
+static void upstream_example(const struct upstream *x, const struct find *f,
+                             struct upstream_status *ret)
 {
     struct list *it, *tmp;
 
     list_for_each_safe (it, tmp, &x->carriers) {
         const struct carrier *c = list_entry(it, struct carrier, link);
-        const struct find *f = streams ? &x->streams : &x->datagrams;
 
-        if (c->session && c->target == f->current && session_is_live(c->session))
-            return c->session;
+        if (!c->session || c->target != f->current || !session_is_live(c->session))
+            continue;
+        if (ret->relayed_v4.family == ADDR_NONE)
+            ret->relayed_v4 = session_opened(c->session)->relayed_v4;
+        if (ret->relayed_v6.family == ADDR_NONE)
+            ret->relayed_v6 = session_opened(c->session)->relayed_v6;
+        if (ret->rtt_us == 0)
+            ret->rtt_us = session_rtt_us(c->session);
     }
-    return NULL;
 }
 
 void upstream_exit_status(struct exit *e, bool streams, struct upstream_status *ret)
 {
     struct upstream *x = upstream_of(e);
     const struct find *f = streams ? &x->streams : &x->datagrams;
-    const struct session *s = upstream_example(x, streams);
 
     *ret = (struct upstream_status){
         .state = f->state, .since_ns = f->since_ns, .retry_at_ns = f->retry_at_ns};
@@ -377,9 +381,5 @@ void upstream_exit_status(struct exit *e, bool streams, struct upstream_status *
     ret->kind = f->current->kind;
     ret->server = f->current->server;
     ret->host = x->conf->url[f->current->url].host;
-    if (!s)
-        return;
-    ret->relayed_v4 = session_opened(s)->relayed_v4;
-    ret->relayed_v6 = session_opened(s)->relayed_v6;
-    ret->rtt_us = session_rtt_us(s);
+    upstream_example(x, f, ret);
 }

@@ -1,5 +1,5 @@
 /*
- * relay/exit/upstream/upstream_impl.h - shared by find.c, ready.c, assoc.c, trunk.c, dial.c and
+ * relay/exit/upstream/upstream_impl.h - shared by find.c, ready.c, assoc*.c, trunk.c, dial.c and
  * upstream.c; nobody else includes it
  */
 #pragma once
@@ -73,7 +73,8 @@ struct attempt {
  *   READY       `current` made an allocation; with url > 0, better ones are tried again
  *               from time to time, and only success changes anything.
  *   DOWN        none did; the timer, or a front that wants something, starts over.
- *   OFF         no url has a suitable transport.
+ *   OFF         no url has a suitable transport, or no relay carries streams (442); in the
+ *               latter case it is asked again from time to time.
  */
 struct find {
     struct upstream *x;
@@ -90,6 +91,7 @@ struct find {
     struct lookup *lookup;
     struct addr addrs[FIND_ATTEMPTS_MAX];
     size_t n_addrs, next_addr;
+    bool only_442;         /* so far nothing else was wrong with any of them */
     bool redirected;       /* an ALTERNATE-SERVER was followed already */
     uint64_t url_until_ns; /* then the next url's turn comes */
     struct list attempts;
@@ -136,6 +138,16 @@ void ready_clear(struct upstream *x);
 
 /* ---- assoc.c ---- */
 
+/* An allocation for IPv6 besides, where the first one has none: assoc_v6.c. */
+struct assoc_v6 {
+    bool hoped; /* the front wants IPv6 and the relay may have it */
+    bool live;
+    struct carrier carrier;
+    uint64_t retry_ns;
+    struct list waiting; /* for it to be live */
+    unsigned int n_waiting;
+};
+
 struct assoc {
     struct upstream *x;
     struct list link; /* x->assocs */
@@ -143,6 +155,7 @@ struct assoc {
     void *user;
     struct session_want want;
     struct carrier carrier;
+    struct assoc_v6 v6;
     bool opened; /* on_open() was called */
     bool is_closed;
     unsigned int n_busy;    /* callbacks of ours on the stack: the memory must outlive them */
@@ -160,6 +173,22 @@ enum exit_result assoc_connect(struct assoc *a, const struct addr *peer, uint32_
 /* Those that wait go on, or have waited too long. */
 void assoc_pump(struct upstream *x, uint64_t now_ns);
 void assoc_lose_all(struct upstream *x, enum exit_result why);
+/* session_events of either allocation; `user` is the assoc. */
+void assoc_on_datagram(void *user, const struct addr *peer, const uint8_t *data, size_t len,
+                       uint64_t now_ns);
+void assoc_on_icmp(void *user, const struct assoc_icmp *icmp, uint64_t now_ns);
+void assoc_on_permitted(void *user, const struct addr *peer, unsigned int code);
+
+/* ---- assoc_v6.c ---- */
+
+void assoc_v6_init(struct assoc *a);
+void assoc_v6_close(struct assoc *a);
+/* Whether there may be IPv6 later on, as far as `opened` and the relay have said. */
+bool assoc_v6_may_follow(struct assoc *a, const struct assoc_opened *opened, uint64_t now_ns);
+bool assoc_v6_is_for(const struct assoc *a, const struct addr *peer);
+enum exit_result assoc_v6_permit(struct assoc *a, const struct addr *peer, uint64_t now_ns);
+void assoc_v6_send(struct assoc *a, const struct addr *peer, const uint8_t *data, size_t len,
+                   bool dont_fragment, uint64_t now_ns);
 
 /* ---- trunk.c and dial.c ---- */
 
@@ -263,9 +292,10 @@ struct upstream {
     struct list carriers, ready_links, ready_sessions, assocs, trunks, dials;
     unsigned int n_ready_links, n_ready_sessions, n_trunks;
     uint32_t next_dial_id;
-    uint64_t no_v6_until_ns;    /* the relay has no IPv6 for streams */
-    uint64_t no_trunk_until_ns; /* the relay gives no more allocations for now */
-    uint64_t no_ready_until_ns; /* nor one that nobody needs yet */
+    uint64_t no_v6_until_ns;       /* the relay has no IPv6 for streams */
+    uint64_t no_v6_assoc_until_ns; /* nor for datagrams */
+    uint64_t no_trunk_until_ns;    /* the relay gives no more allocations for now */
+    uint64_t no_ready_until_ns;    /* nor one that nobody needs yet */
     unsigned int turn;
     uint64_t due_ns;     /* of the timer */
     struct event ticker; /* sessions' timers */
