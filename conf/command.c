@@ -273,10 +273,10 @@ static bool take_argument(struct arguments *a, int c)
         if (!a->role)
             fprintf(stderr, "callveil config: a role is relay or local\n");
         return a->role != 0;
-    case 'E':
-        a->key = optarg; /* fallthrough */
     case 'C':
     case 'D':
+    case 'E':
+        a->key = optarg; /* NULL but for 'E' */
         a->action = c;
         a->n_actions++;
         return true;

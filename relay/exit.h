@@ -42,7 +42,14 @@ enum exit_result {
     EXIT_E_DOWN = 8,        /* the way out is gone (upstream lost) */
     EXIT_E_REFUSED = 9,     /* connect: the peer refused (-> 447) */
     EXIT_E_NAME = 10,       /* resolve: there is no such name, or it has no address */
+    EXIT_PENDING = 11,      /* permit: the far side is being asked, on_permitted() will tell */
 };
+
+/* Of permit(): whether datagrams may be sent. */
+static inline bool exit_may_send(enum exit_result result)
+{
+    return result == EXIT_OK || result == EXIT_PENDING;
+}
 
 struct assoc_want {
     bool tcp;          /* a TCP association (RFC 6062): IPv4 or IPv6, not both */
@@ -75,6 +82,9 @@ struct assoc_events {
     void (*on_datagram)(void *user, const struct addr *peer, const uint8_t *data, size_t len,
                         uint64_t now_ns);
     void (*on_icmp)(void *user, const struct assoc_icmp *icmp, uint64_t now_ns);
+    /* The far side's answer to a permit() that was EXIT_PENDING; `peer` has no port. It may come
+     * for peers that were not asked about, too. NULL where nobody waits for it. */
+    void (*on_permitted)(void *user, const struct addr *peer, enum exit_result result);
     /* Answer to connect(); `stream` is NULL unless result is EXIT_OK, else the session's. */
     void (*on_connected)(void *user, uint32_t connect_id, enum exit_result result,
                          struct stream *stream);
@@ -104,8 +114,8 @@ struct exit_ops {
     void (*close)(struct assoc *a);
 
     /* May this peer be reached? Asked once per permission, channel and connection, before the
-     * session lets traffic pass; `port` 0 in `peer` means any port. EXIT_OK or
-     * EXIT_E_FORBIDDEN. */
+     * session lets traffic pass; `port` 0 in `peer` means any port. EXIT_OK, EXIT_E_FORBIDDEN, or
+     * EXIT_PENDING: sending may begin (a few datagrams wait), but a peer's will not arrive yet. */
     enum exit_result (*permit)(struct assoc *a, const struct addr *peer);
 
     /* One datagram to a permitted peer. `data` is referenced until the worker's next flush.

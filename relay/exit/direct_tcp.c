@@ -158,9 +158,24 @@ static ptrdiff_t direct_connect_on_bytes(void *user, const uint8_t *data, size_t
     return 0;
 }
 
+/* What an errno of connect(2) means to whoever asked. A reset is a peer that is there and will not
+ * (RFC 9293, section 3.10.7.3). */
+static enum exit_result direct_connect_failure(int error)
+{
+    switch (error) {
+    case ECONNREFUSED:
+    case ECONNRESET:
+        return EXIT_E_REFUSED;
+    case ETIMEDOUT:
+        return EXIT_E_TIMEOUT;
+    default:
+        return EXIT_E_UNREACHABLE;
+    }
+}
+
 static void direct_connect_on_closed(void *user, int reason)
 {
-    direct_connect_finish(user, reason == -ETIMEDOUT ? EXIT_E_TIMEOUT : EXIT_E_UNREACHABLE);
+    direct_connect_finish(user, direct_connect_failure(-reason));
 }
 
 static void direct_connect_on_timer(evutil_socket_t fd, short what, void *arg)
@@ -211,7 +226,7 @@ static enum exit_result direct_connect_socket(const struct leg *leg, const struc
     /* EADDRNOTAVAIL from a bound socket: its 5-tuple exists. */
     if (error == EADDRNOTAVAIL || error == EADDRINUSE)
         return EXIT_E_DUPLICATE;
-    return EXIT_E_UNREACHABLE;
+    return direct_connect_failure(error);
 }
 
 /* Takes `fd`. */

@@ -279,18 +279,37 @@ void resolve_again(struct resolver *r, enum exit_result why)
             query_finish(q, &answer);
             continue;
         }
+        /* One limit for the whole, however often the way breaks. */
+        if (q->n_found > 0)
+            query_timer_start(q);
         q->is_waiting = true;
         q->n_found = 0;
         q->n_restarts++;
-        query_timer_start(q);
     }
     resolve_raise(r);
+}
+
+static void restart(struct resolver *r)
+{
+    struct list *it, *tmp;
+
+    r->restart_due = false;
+    list_for_each_safe (it, tmp, &r->queries)
+        list_entry(it, struct query, link)->n_restarts = 0;
+    resolve_cache_forget_failures(&r->cache);
+    if (r->far)
+        resolve_far_reset(r->far);
+    resolve_again(r, EXIT_OK);
+    if (r->near)
+        resolve_near_refresh(r->near, true);
 }
 
 static void on_work(evutil_socket_t fd, short what, void *arg)
 {
     struct resolver *r = arg;
 
+    if (r->restart_due)
+        restart(r);
     if (r->far)
         resolve_far_work(r->far);
     queries_start(r);
@@ -410,16 +429,9 @@ void resolver_forget(struct lookup *l)
 
 void resolver_restart(struct resolver *r)
 {
-    struct list *it, *tmp;
-
-    list_for_each_safe (it, tmp, &r->queries)
-        list_entry(it, struct query, link)->n_restarts = 0;
-    resolve_cache_forget_failures(&r->cache);
-    if (r->far)
-        resolve_far_reset(r->far);
-    resolve_again(r, EXIT_OK);
-    if (r->near)
-        resolve_near_refresh(r->near, true);
+    /* The exit may find out that its way is another one while c-ares sends. */
+    r->restart_due = true;
+    resolve_raise(r);
 }
 
 int resolver_set_servers(struct resolver *r, const struct addr *servers, size_t n)

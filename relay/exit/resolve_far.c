@@ -131,7 +131,7 @@ static bool far_may_send(struct resolve_far *f, const struct addr *server)
 {
     if (f->state != FAR_OPEN || !(server->family == ADDR_IPV4 ? f->has_v4 : f->has_v6))
         return false;
-    return f->r->exit->ops->permit(f->assoc, server) == EXIT_OK;
+    return exit_may_send(f->r->exit->ops->permit(f->assoc, server));
 }
 
 int far_send(struct resolve_far *f, const struct addr *server, const void *data, size_t len)

@@ -60,8 +60,7 @@ void far_sock_datagram(struct resolve_far *f, const struct addr *peer, const uin
 {
     struct far_sock *s = sock_find_udp(f, peer);
 
-    /* An empty one would mean an error to c-ares. */
-    if (!s || len == 0 || f->r->is_inside)
+    if (!s || f->r->is_inside)
         return;
     s->in = data;
     s->in_len = len;

@@ -18,7 +18,8 @@ struct socks5_bind {
     struct assoc *assoc;   /* NULL: not asked for, or lost */
     struct lookup *lookup; /* under way; or NULL */
     struct addr peers[SOCKS5_ADDRS_MAX];
-    size_t n_peers;
+    size_t n_peers, n_pending; /* of these, not let in yet */
+    struct addr relayed;
     bool is_listening; /* the first reply has been sent */
     bool is_over;      /* the peer has come */
 };
@@ -47,13 +48,40 @@ void socks5_bind_free(struct socks5_bind *bind)
     free(bind);
 }
 
+/* Return: EXIT_OK when one of the peers is let in, EXIT_PENDING when one may be, else why not. */
 static enum exit_result bind_permit(struct socks5_bind *bind)
 {
-    enum exit_result result = EXIT_OK;
+    enum exit_result result = EXIT_E_FORBIDDEN;
+    bool any = false;
 
-    for (size_t i = 0; i < bind->n_peers && result == EXIT_OK; i++)
+    for (size_t i = 0; i < bind->n_peers; i++) {
         result = bind_exit(bind)->ops->permit(bind->assoc, &bind->peers[i]);
-    return result;
+        bind->n_pending += result == EXIT_PENDING;
+        any = any || result == EXIT_OK;
+    }
+    if (any)
+        return EXIT_OK;
+    return bind->n_pending > 0 ? EXIT_PENDING : result;
+}
+
+/* The app tells its peer where to call as soon as it knows. */
+static void bind_listen(struct socks5_bind *bind)
+{
+    bind->is_listening = true;
+    socks5_reply(bind->conn, SOCKS5_SUCCEEDED, &bind->relayed);
+}
+
+static void bind_on_permitted(void *user, const struct addr *peer, enum exit_result result)
+{
+    struct socks5_bind *bind = user;
+
+    if (bind->is_listening || bind->n_pending == 0)
+        return;
+    bind->n_pending--;
+    if (result == EXIT_OK)
+        bind_listen(bind);
+    else if (bind->n_pending == 0)
+        socks5_fail(bind->conn, socks5_rep_of(result));
 }
 
 static void bind_on_open(void *user, const struct assoc_opened *opened)
@@ -64,14 +92,13 @@ static void bind_on_open(void *user, const struct assoc_opened *opened)
     const struct addr *relayed =
         bind->peers[0].family == ADDR_IPV6 ? &opened->relayed_v6 : &opened->relayed_v4;
 
+    bind->relayed = *relayed;
     if (result == EXIT_OK)
         result = bind_permit(bind);
-    if (result != EXIT_OK || !socks5_is_usable(relayed)) {
-        socks5_fail(c, result != EXIT_OK ? socks5_rep_of(result) : SOCKS5_FAILED);
-        return;
-    }
-    bind->is_listening = true;
-    socks5_reply(c, SOCKS5_SUCCEEDED, relayed);
+    if (!exit_may_send(result) || !socks5_is_usable(relayed))
+        socks5_fail(c, exit_may_send(result) ? SOCKS5_FAILED : socks5_rep_of(result));
+    else if (result == EXIT_OK)
+        bind_listen(bind);
 }
 
 static bool bind_expects(const struct socks5_bind *bind, const struct addr *peer)
@@ -109,6 +136,7 @@ static void bind_on_lost(void *user, enum exit_result why)
 
 static const struct assoc_events bind_events = {
     .on_open = bind_on_open,
+    .on_permitted = bind_on_permitted,
     .on_accepted = bind_on_accepted,
     .on_lost = bind_on_lost,
 };

@@ -76,7 +76,7 @@ static bool udp_is_allowed(struct socks5_udp *udp, const struct addr *peer)
     if (!addr_ip_equal(&v->ip, peer)) {
         v->ip = *peer;
         v->ip.port = 0;
-        v->allowed = udp_params(udp)->exit->ops->permit(udp->assoc, &v->ip) == EXIT_OK;
+        v->allowed = exit_may_send(udp_params(udp)->exit->ops->permit(udp->assoc, &v->ip));
     }
     return v->allowed;
 }
@@ -212,7 +212,7 @@ static void udp_reopen_later(struct socks5_udp *udp)
     udp->reopen_ns = now_ns + pause_ns * 3 / 4 + hash_bytes(seed, sizeof(seed)) % (pause_ns / 2);
 }
 
-/* The exit has no association for us. `udp` may be gone after it. */
+/* The exit could not open one. `udp` may be gone after it. */
 static void udp_failed(struct socks5_udp *udp, enum exit_result why)
 {
     udp_close(udp);
@@ -246,10 +246,18 @@ static void udp_on_open(void *user, const struct assoc_opened *opened)
     socks5_reply(c, SOCKS5_SUCCEEDED, &udp->bound);
 }
 
+/* May come while a datagram is being sent: what has its reply is closed, and nothing freed. */
 static void udp_on_lost(void *user, enum exit_result why)
 {
+    struct socks5_udp *udp = user;
+
+    if (!udp->is_announced) {
+        udp_failed(udp, why);
+        return;
+    }
     log_limited(LOG_LEVEL_WARNING, "socks5: an association was lost and will be opened again");
-    udp_failed(user, why);
+    udp_close(udp);
+    udp_reopen_later(udp);
 }
 
 static const struct assoc_events udp_events = {

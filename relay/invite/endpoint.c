@@ -123,15 +123,25 @@ static void add_transport(struct invite_link *link, unsigned int protocol, uint1
     link->at[link->n_at++].port = port;
 }
 
+static bool is_encrypted(unsigned int protocol)
+{
+    return protocol == LISTEN_DTLS || protocol == LISTEN_TLS;
+}
+
+/* Next to encrypted transports no plain one is offered: whoever stands on the way and blocks the
+ * first would be shown everything by the second. */
 static int find_transports(const struct conf *conf, struct invite_link *link, char *ret_note)
 {
     static const unsigned int best_first[] = {LISTEN_DTLS, LISTEN_TLS, LISTEN_UDP, LISTEN_TCP};
 
-    for (size_t k = 0; k < sizeof(best_first) / sizeof(best_first[0]); k++)
+    for (size_t k = 0; k < sizeof(best_first) / sizeof(best_first[0]); k++) {
+        if (!is_encrypted(best_first[k]) && link->n_at > 0 && is_encrypted(link->at[0].protocol))
+            break;
         for (size_t i = 0; i < conf->n_listen; i++)
             if (conf->listen[i].protocols & best_first[k] &&
                 is_reached(&conf->listen[i], link->host))
                 add_transport(link, best_first[k], conf->listen[i].addr.port);
+    }
     if (link->n_at > 0)
         return 0;
     snprintf(ret_note, ENDPOINT_WHY_LEN, "no listener of %s can be reached at %s (nor at port 0)",
@@ -150,7 +160,7 @@ static int find_pin(const struct tls_server *tls, struct invite_link *link, char
 {
     char why[VALUE_WHY_LEN];
 
-    if (link->at[0].protocol != LISTEN_DTLS && link->at[0].protocol != LISTEN_TLS) {
+    if (!is_encrypted(link->at[0].protocol)) {
         snprintf(ret_note, ENDPOINT_WHY_LEN,
                  "warning: without a tls or dtls listener, whoever watches the way to the relay "
                  "sees who is called");

@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdbool.h>
@@ -54,6 +55,7 @@ static int take_link(const struct arguments *a, struct invite_link *ret)
     const char *text = a->link;
     int status = 0, r;
 
+    assert(text); /* parse() lets no command line pass without one */
     if (strcmp(text, "-") == 0) {
         status = read_stdin(buf, sizeof(buf));
         text = buf;

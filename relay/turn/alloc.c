@@ -26,6 +26,7 @@ static const struct assoc_events alloc_events = {
     .on_open = alloc_on_open,
     .on_datagram = forward_on_datagram,
     .on_icmp = forward_on_icmp,
+    .on_permitted = admission_on_permitted,
     .on_connected = tcp_on_connected,
     .on_accepted = tcp_on_accepted,
     .on_lost = alloc_on_lost,
@@ -60,6 +61,7 @@ void alloc_free(struct alloc *alloc)
     counter_sub(&turn->params.counters->allocations, 1);
     counter_sub(alloc_client_gauge(turn, client), 1);
     log_debug("allocation %llu ended", (unsigned long long)alloc->id);
+    admission_deinit(alloc);
     perm_deinit(&alloc->perms);
     chan_deinit(&alloc->chans);
     OPENSSL_clear_free(alloc->answer, sizeof(*alloc->answer));
@@ -96,6 +98,7 @@ static struct alloc *alloc_new(struct request *req, struct quota_charge *charge)
     alloc->id = ++turn->next_id * turn->params.n_workers + turn->params.worker;
     alloc->charge = *charge;
     *charge = (struct quota_charge){0};
+    list_init(&alloc->admissions);
     list_init(&alloc->conns);
     list_append(&turn->allocs, &alloc->link);
     turn->n_allocs++;

@@ -42,6 +42,8 @@ struct alloc {
     struct perm_set perms;
     struct chan_set chans;
     struct bucket up, down;
+    struct list admissions; /* requests that wait for the exit's word, admission.c */
+    unsigned int n_admissions;
     struct list conns; /* struct conn of tcp.c */
     unsigned int n_conns;
     struct answer *answer; /* of the Allocate request, while OPENING */
@@ -70,7 +72,13 @@ bool alloc_is_users(const struct alloc *alloc, const struct auth_who *who);
 
 /* ---- admission.c ---- */
 
-/* Whether the peer may be given a permission, a channel or a connection: 0, 443 or 403. */
+/* Whether the peer may be given a permission, a channel or a connection: 0, 443, 403 or 508; or
+ * ADMISSION_PENDING, and admission_on_permitted() will be called. */
+#define ADMISSION_PENDING 1
 unsigned int admission_check(struct alloc *alloc, const struct addr *peer);
+void admission_on_permitted(void *user, const struct addr *peer, enum exit_result result);
+/* Those that waited too long are forgotten, or all of them. */
+void admission_sweep(struct alloc *alloc, uint64_t now_ns);
+void admission_deinit(struct alloc *alloc);
 void admission_on_create_permission(struct request *req);
 void admission_on_channel_bind(struct request *req);

@@ -52,6 +52,10 @@ void answer_send(struct turn *turn, struct client *client, const struct answer *
 /* An error answer to a sender that is known. */
 void answer_error(struct turn *turn, struct client *client, const struct answer *answer,
                   unsigned int code);
+/* With an ICMP attribute, laid out as in a Data indication (RFC 8656, section 18.13): type and code
+ * by the peer's family. */
+void answer_error_icmp(struct turn *turn, struct client *client, const struct answer *answer,
+                       unsigned int code, uint8_t type, uint8_t icmp_code);
 void request_fail(struct request *req, unsigned int code);
 /* 420 with the given types. */
 void request_fail_unknown(struct request *req, const uint16_t *types, size_t n);

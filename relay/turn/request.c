@@ -103,6 +103,18 @@ void answer_error(struct turn *turn, struct client *client, const struct answer 
     answer_send(turn, client, answer, &b, false, 0);
 }
 
+void answer_error_icmp(struct turn *turn, struct client *client, const struct answer *answer,
+                       unsigned int code, uint8_t type, uint8_t icmp_code)
+{
+    uint8_t buf[TURN_ANSWER_MAX], value[8] = {0, 0, type, icmp_code};
+    struct stun_builder b;
+
+    count_error(turn->params.counters, code);
+    answer_begin_error(answer, &b, buf, code);
+    stun_put(&b, STUN_ICMP, value, sizeof(value));
+    answer_send(turn, client, answer, &b, false, 0);
+}
+
 void request_fail(struct request *req, unsigned int code)
 {
     answer_error(req->turn, req->client, &req->answer, code);

@@ -178,7 +178,7 @@ static unsigned int connect_refusal(const struct request *req, struct alloc *all
         return 446;
     /* Connect needs no permission, so this is where the access rules are asked (pion/turn#570). */
     code = admission_check(alloc, ret_peer);
-    if (code != 0)
+    if (code != 0 && code != ADMISSION_PENDING) /* a connection needs no permission */
         return code;
     return alloc->n_conns >= req->turn->conf->max_peer_connections ? 508 : 0;
 }
@@ -195,6 +195,24 @@ static unsigned int connect_error(enum exit_result result)
     default:
         return 447;
     }
+}
+
+/* RFC 6062 has one code for a peer that refuses, one that cannot be reached and one that is silent;
+ * a SOCKS reply wants to know which. The attribute is comprehension-optional (RFC 8489, section
+ * 14): a client that knows nothing of it is not disturbed. Silence has no ICMP. */
+static void connect_fail(struct turn *turn, struct client *client, const struct answer *answer,
+                         const struct addr *peer, enum exit_result result)
+{
+    bool v4 = peer->family == ADDR_IPV4;
+    unsigned int code = connect_error(result);
+
+    /* Destination unreachable: port, or host; in ICMPv6 port, or address. */
+    if (result == EXIT_E_REFUSED)
+        answer_error_icmp(turn, client, answer, code, v4 ? 3 : 1, v4 ? 3 : 4);
+    else if (result == EXIT_E_UNREACHABLE)
+        answer_error_icmp(turn, client, answer, code, v4 ? 3 : 1, v4 ? 1 : 3);
+    else
+        answer_error(turn, client, answer, code);
 }
 
 void tcp_on_connect(struct request *req)
@@ -228,7 +246,7 @@ void tcp_on_connect(struct request *req)
     /* May answer before it returns; then there is nothing left to do here. */
     result = req->turn->params.exit->ops->connect(alloc->assoc, &peer, id);
     if (result != EXIT_OK) {
-        request_fail(req, connect_error(result));
+        connect_fail(req->turn, req->client, &req->answer, &peer, result);
         conn = conn_find_id(alloc, id);
         if (conn)
             conn_free(conn);
@@ -249,7 +267,7 @@ void tcp_on_connected(void *user, uint32_t connect_id, enum exit_result result,
         return;
     }
     if (result != EXIT_OK) {
-        answer_error(turn, alloc->client, conn->answer, connect_error(result));
+        connect_fail(turn, alloc->client, conn->answer, &conn->peer_addr, result);
         conn_free(conn);
         return;
     }

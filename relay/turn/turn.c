@@ -78,7 +78,10 @@ void turn_sweep(struct turn *turn, uint64_t now_ns)
     list_for_each_safe (it, tmp, &turn->allocs) {
         struct alloc *alloc = list_entry(it, struct alloc, link);
 
-        if (!alloc_expire(alloc, now_ns) && alloc->tcp)
+        if (alloc_expire(alloc, now_ns))
+            continue;
+        admission_sweep(alloc, now_ns);
+        if (alloc->tcp)
             tcp_sweep(turn, alloc, now_ns);
     }
 }

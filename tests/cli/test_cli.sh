@@ -54,7 +54,7 @@ helps_on() { c=$1; shift; run 0 "$@" && silent err && out_has "usage: callveil $
 no_arguments() { run 2 && silent out && err_has "usage: callveil COMMAND"; }
 version() { run 0 "$1" && silent err && grep -qE '^callveil [0-9]+\.[0-9]+\.[0-9]+$' "$dir/out"; }
 every_command_is_explained() {
-    for c in relay demo config credential; do
+    for c in relay demo invite join config credential; do
         helps_on "$c" help "$c" || return 1
         helps_on "$c" "$c" --help || return 1
     done

@@ -114,6 +114,79 @@ def test_reload(folder):
     relay.end("reload")
 
 
+def invite(relay, *arguments):
+    """The password of the link that is printed, if one is."""
+    p = subprocess.run([BINARY, "invite", "-c", relay.conf, *arguments], stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, timeout=20, check=True)
+    found = re.match(rb"callveil://[^:]+:([a-z0-9]+)@127\.0\.0\.1/\?", p.stdout)
+    return found and found.group(1).decode()
+
+
+def within(seconds, condition):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def may_allocate(relay, user, password):
+    client = Client(relay.server, user=user, password=password)
+    try:
+        client.allocate()
+        client.refresh(0)
+        return True
+    except TurnError:
+        return False
+    finally:
+        client.close()
+
+
+def test_invite(folder):
+    relay = Relay(folder, extra=f"users-file = {folder}/users.conf\n")
+    others = [Traffic(relay, t) for t in ("udp", "tls")]
+    password = invite(relay, "dora")
+    check("an invitation prints a link", password is not None)
+    check("an invited user may allocate seconds later, without a restart",
+          within(5, lambda: may_allocate(relay, "dora", password)), relay.text())
+    before = relay.stats()["counters"]["allocations"]
+    clients = [Client(relay.server, user="dora", password=password, transport=t)
+               for t in ("udp", "tcp")]
+    for client in clients:
+        client.allocate()
+    check("an invitation drops nobody", relay.stats()["counters"]["allocations"] == before + 2)
+
+    invite(relay, "--remove", "dora")
+    check("a user who was removed loses the allocations within seconds",
+          within(5, lambda: relay.stats()["counters"]["allocations"] == before), relay.stats())
+    check("the log says why", relay.wait_for('user "dora" is not listed any more', count=2),
+          relay.text())
+    try:
+        clients[0].refresh()
+        refused = None
+    except TurnError as e:
+        refused = e.code
+    check("and is refused from then on", refused in (401, 437, 441), refused)
+    check("also with a new client", not may_allocate(relay, "dora", password))
+
+    with open(f"{folder}/users.conf", "a") as f:
+        f.write("not a line\n")
+    check("a users file with a mistake is refused, with its line",
+          relay.wait_for("reload refused") and f"{folder}/users.conf:2: " in relay.text(),
+          relay.text())
+    time.sleep(2.5)
+    check("once, not over and over", relay.text().count("reload refused") == 1, relay.text())
+    os.remove(f"{folder}/users.conf")
+    again = invite(relay, "dora")
+    check("and taken up again when it is mended",
+          within(5, lambda: may_allocate(relay, "dora", again)), relay.text())
+    for call, name in zip(others, ("UDP", "TLS")):
+        check(f"somebody else's call over {name} lost nothing meanwhile", call.stop(),
+              f"{call.error} lost {call.lost} of {call.sent}")
+    relay.end("invite")
+
+
 def test_drain(folder):
     relay = Relay(folder)
     call = Traffic(relay)
@@ -231,5 +304,5 @@ def test_bad_starts(folder):
 
 
 if __name__ == "__main__":
-    sys.exit(run((test_start, test_dual, test_one_port, test_reload, test_drain, test_alternate, test_end,
-                  test_second_start, test_bad_starts)))
+    sys.exit(run((test_start, test_dual, test_one_port, test_reload, test_invite, test_drain,
+                  test_alternate, test_end, test_second_start, test_bad_starts)))

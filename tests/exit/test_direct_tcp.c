@@ -238,7 +238,7 @@ START_TEST(a_second_connection_to_the_same_peer_is_a_duplicate)
 }
 END_TEST
 
-START_TEST(a_refused_connection_is_unreachable)
+START_TEST(a_refused_connection_is_refused)
 {
     struct addr peer = loopback(2, 0);
     int listener = outside_listen(&peer);
@@ -253,7 +253,18 @@ START_TEST(a_refused_connection_is_unreachable)
         ck_assert_uint_eq(a->connected[0].id, 9);
         result = a->connected[0].result;
     }
-    ck_assert_int_eq(result, EXIT_E_UNREACHABLE);
+    ck_assert_int_eq(result, EXIT_E_REFUSED);
+    session_close(a);
+}
+END_TEST
+
+/* From 127.0.0.1 Linux routes to nowhere beyond this machine: no packet leaves. */
+START_TEST(a_peer_without_a_route_is_unreachable)
+{
+    struct addr peer = addr_make_v4(0x01000001, 80);
+
+    open_tcp(a);
+    ck_assert_int_eq(try_connect(a, &peer, 9), EXIT_E_UNREACHABLE);
     session_close(a);
 }
 END_TEST
@@ -434,7 +445,8 @@ int main(void)
     tcase_add_test(tc, two_associations_meet_at_their_public_addresses);
     tcase_add_test(tc, ipv6_works_as_well);
     tcase_add_test(tc, a_second_connection_to_the_same_peer_is_a_duplicate);
-    tcase_add_test(tc, a_refused_connection_is_unreachable);
+    tcase_add_test(tc, a_refused_connection_is_refused);
+    tcase_add_test(tc, a_peer_without_a_route_is_unreachable);
     tcase_add_test(tc, a_connection_without_an_answer_times_out);
     tcase_add_test(tc, connections_being_made_are_bounded_and_die_with_the_association);
     tcase_add_test(tc, denied_peers_are_neither_called_nor_heard);

@@ -407,38 +407,20 @@ END_TEST
 START_TEST(slow_uplink_loses_messages_but_never_framing)
 {
     static uint8_t payload[1000];
-    size_t at = 0;
-    unsigned int n = 0;
 
-    b.silent = true;
+    b.counts = true;
     bench_open(streams[_i]);
     stream_pause(b.stream);
     for (int i = 0; i < 20000 && link_send_copy(b.link, "\x40\0\0\0", 4) == 0; i++) {
-        memset(payload, i % 251, sizeof(payload));
+        memset(payload, 'S', sizeof(payload)); /* is no message, should framing be lost */
         say_channel(payload, (uint16_t)(1 + i % 1000));
     }
     ck_assert_int_eq(link_send_copy(b.link, "\x40\0\0\0", 4), -ENOBUFS);
-    b.relay_bytes = 0;
     stream_resume(b.stream);
-    for (int i = 0; i < 5000 && b.n_drained == 0; i++) {
+    for (int i = 0; i < 1000 && b.n_drained == 0; i++)
         bench_turns(1);
-        /* What came is checked and forgotten: whole messages only. */
-        while (at < b.relay_bytes) {
-            ptrdiff_t len = wire_frame_len(b.relay_got + at, b.relay_bytes - at);
-
-            ck_assert_int_ge(len, 0);
-            if (len == 0 || (size_t)len > b.relay_bytes - at)
-                break;
-            at += (size_t)len;
-            n++;
-        }
-        printf("# turn %d got %zu at %zu n %u\n", i, b.relay_bytes, at, n);
-        memmove(b.relay_got, b.relay_got + at, b.relay_bytes - at);
-        b.relay_bytes -= at;
-        at = 0;
-    }
     ck_assert_int_eq(b.n_drained, 1);
-    ck_assert_uint_gt(n, 100);
+    ck_assert_uint_gt(b.n_counted, 100);
     ck_assert_int_eq(link_send_copy(b.link, "\x40\0\0\0", 4), 0);
 }
 END_TEST

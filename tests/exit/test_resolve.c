@@ -86,6 +86,12 @@ ssize_t recvfrom(int fd, void *data, size_t len, int flags, __SOCKADDR_ARG sa, s
     return forbid("recvfrom");
 }
 
+/* Sorting addresses would ask for the local one of a socket. */
+int getsockname(int fd, __SOCKADDR_ARG sa, socklen_t *sa_len)
+{
+    return forbid("getsockname");
+}
+
 int gethostname(char *name, size_t len)
 {
     return forbid("gethostname");
@@ -896,8 +902,8 @@ START_TEST(a_restart_asks_again_by_the_new_way_and_forgets_failures_only)
     pending = look_up("other.example.org");
     forget_sent();
     resolver_restart(resolver);
-    ck_assert_uint_eq(exit_.n_closed, 1);
     turn();
+    ck_assert_uint_eq(exit_.n_closed, 1);
     ck_assert_uint_eq(exit_.n_opened, 2);
     ck_assert_uint_eq(exit_.n_sent, 2);
     ck_assert_uint_eq(pending->n, 0);
@@ -908,6 +914,37 @@ START_TEST(a_restart_asks_again_by_the_new_way_and_forgets_failures_only)
     ck_assert_uint_eq(exit_.n_sent, 0);
     ck_assert_uint_eq(look_up("nx.example.org")->n, 0);
     ck_assert_uint_eq(exit_.n_sent, 2);
+}
+END_TEST
+
+static unsigned int n_restarts_left;
+static void (*real_send)(struct assoc *a, const struct addr *peer, const uint8_t *data, size_t len,
+                         bool dont_fragment);
+
+static void send_and_break(struct assoc *a, const struct addr *peer, const uint8_t *data,
+                           size_t len, bool dont_fragment)
+{
+    real_send(a, peer, data, len, dont_fragment);
+    if (n_restarts_left == 0)
+        return;
+    n_restarts_left--;
+    a->events->on_lost(a->user, EXIT_E_CAPACITY);
+    resolver_restart(resolver);
+}
+
+START_TEST(the_way_out_may_change_while_a_query_is_sent)
+{
+    struct heard *h;
+
+    real_send = dials.ops.send;
+    dials.ops.send = send_and_break;
+    n_restarts_left = 3;
+    h = look_up(NAME);
+    ck_assert_uint_eq(n_restarts_left, 0);
+    ck_assert_uint_eq(h->n, 0);
+    answer_both(NAME, 60);
+    ck_assert_uint_eq(h->n, 1);
+    ck_assert_int_eq(h->result, EXIT_OK);
 }
 END_TEST
 
@@ -1002,7 +1039,9 @@ START_TEST(lookups_beyond_the_limit_are_refused_and_those_before_are_not)
         snprintf(name, sizeof(name), "n%d.example.org", i);
         lookup(name);
     }
+    lookup("n0.example.org");
     turn();
+    ck_assert_int_eq(heard[RESOLVE_PENDING_MAX + 2].result, EXIT_E_CAPACITY);
     ck_assert_uint_eq(heard[RESOLVE_PENDING_MAX - 1].n, 0);
     ck_assert_int_eq(heard[RESOLVE_PENDING_MAX].result, EXIT_E_CAPACITY);
     ck_assert_uint_eq(heard[RESOLVE_PENDING_MAX].n, 1);
@@ -1124,6 +1163,7 @@ int main(void)
     tcase_add_test(t, an_association_lost_alone_is_replaced_but_not_for_ever);
     tcase_add_test(t, a_dial_that_finds_the_way_down_fails_lookups_at_once);
     tcase_add_test(t, a_restart_asks_again_by_the_new_way_and_forgets_failures_only);
+    tcase_add_test(t, the_way_out_may_change_while_a_query_is_sent);
     tcase_add_test(t, a_server_that_policy_forbids_is_not_asked);
     tcase_add_test(t, local_names_never_leave);
     tcase_add_test(t, what_is_no_host_name_never_leaves);

@@ -214,6 +214,24 @@ START_TEST(an_association_is_not_tried_for_ever_by_a_relay_that_always_loses_it)
 }
 END_TEST
 
+START_TEST(an_association_whose_relay_says_nothing_is_told_after_ten_seconds)
+{
+    static const struct assoc_want even = {.v4 = true, .even_port = true};
+    struct front_assoc *f;
+
+    setup_ready();
+    a->rules[STUN_ALLOCATE].hold = true;
+    f = front_open(w, &even);
+    world_pass_ms(w, 9900);
+    ck_assert_uint_eq(f->n_open, 0);
+    ck_assert_int_eq(world_status(w, false).state, UPSTREAM_READY);
+    world_pass_ms(w, 1200);
+    ck_assert_uint_eq(f->n_open, 1);
+    ck_assert_int_eq(f->opened.result, EXIT_E_DOWN);
+    ck_assert_int_eq(world_status(w, false).state, UPSTREAM_CONNECTING);
+}
+END_TEST
+
 START_TEST(an_association_may_be_closed_while_its_allocate_is_under_way)
 {
     struct front_assoc *f;
@@ -275,9 +293,10 @@ START_TEST(datagrams_go_both_ways)
     setup_ready();
     f = front_open_v4(w);
     world_settle(w);
-    ck_assert_int_eq(w->exit->ops->permit(f->assoc, &peer), EXIT_OK);
+    ck_assert_int_eq(w->exit->ops->permit(f->assoc, &peer), EXIT_PENDING);
     w->exit->ops->send(f->assoc, &peer, (const uint8_t *)"hello", 5, false);
     world_settle(w);
+    ck_assert_int_eq(w->exit->ops->permit(f->assoc, &peer), EXIT_OK);
     ck_assert_uint_eq(a->n_asked[STUN_CREATE_PERMISSION], 1);
     n = (unsigned int)control_of(f)->wire->n_sent;
     w->exit->ops->send(f->assoc, &peer, (const uint8_t *)"hello", 5, false);
@@ -294,7 +313,7 @@ START_TEST(datagrams_without_a_relay_are_dropped_and_counted)
 
     setup_deaf();
     f = front_open_v4(w);
-    ck_assert_int_eq(w->exit->ops->permit(f->assoc, &peer), EXIT_OK);
+    ck_assert_int_eq(w->exit->ops->permit(f->assoc, &peer), EXIT_E_DOWN);
     w->exit->ops->send(f->assoc, &peer, (const uint8_t *)"hello", 5, false);
     ck_assert_uint_eq(w->counters.drop_down, 1);
 }
@@ -505,6 +524,7 @@ static Suite *suite(void)
     tcase_add_test(t, a_refusal_of_the_relay_is_the_answer_and_the_relay_is_not_lost);
     tcase_add_test(t, an_association_whose_connection_fails_while_opening_tries_the_next_relay);
     tcase_add_test(t, an_association_is_not_tried_for_ever_by_a_relay_that_always_loses_it);
+    tcase_add_test(t, an_association_whose_relay_says_nothing_is_told_after_ten_seconds);
     tcase_add_test(t, an_association_may_be_closed_while_its_allocate_is_under_way);
     tcase_add_test(t, an_association_may_be_closed_in_every_event);
     suite_add_tcase(s, t);

@@ -222,21 +222,6 @@ START_TEST(a_peer_that_never_answers_is_a_timeout)
 }
 END_TEST
 
-START_TEST(a_dial_takes_a_minute_and_a_quarter_at_most)
-{
-    struct front_dial *d;
-
-    setup_ready();
-    a->rules[STUN_CONNECTION_BIND].hold = true; /* half a minute each */
-    d = front_dial(w, PEER);
-    world_pass_ms(w, 74000);
-    assert_not_dialed(d);
-    ck_assert_uint_eq(a->n_asked[STUN_CONNECTION_BIND], 3);
-    world_pass_ms(w, 2000);
-    assert_dialed(d, EXIT_E_TIMEOUT);
-}
-END_TEST
-
 START_TEST(a_machine_without_a_network_fails_the_dial_in_any_step)
 {
     struct front_dial *d;
@@ -255,6 +240,54 @@ START_TEST(a_machine_without_a_network_fails_the_dial_in_any_step)
     fake_link_error = 0;
     world_pass_ms(w, 5000);
     (void)dialed(PEER2);
+}
+END_TEST
+
+/* A relay that is gone without a word, as behind a network that swallows everything. */
+START_TEST(a_relay_that_falls_silent_is_told_within_ten_seconds_in_any_step)
+{
+    static const enum stun_method steps[] = {STUN_ALLOCATE, STUN_CONNECT, STUN_CONNECTION_BIND};
+
+    for (size_t i = 0; i < 3; i++) {
+        struct front_dial *d;
+
+        setup_ready();
+        if (steps[i] == STUN_ALLOCATE)
+            (void)dialed(PEER); /* takes the trunk there is */
+        a->rules[steps[i]].hold = a->rules[STUN_REFRESH].hold = true;
+        d = front_dial(w, PEER);
+        world_settle(w);
+        ck_assert_uint_eq(world_n_held(w, steps[i]), 1);
+        a->deaf = true;
+        world_pass_ms(w, 9500);
+        assert_not_dialed(d);
+        world_pass_ms(w, 3000);
+        assert_dialed(d, EXIT_E_DOWN);
+        if (steps[i] == STUN_CONNECT)
+            ck_assert_int_ne(world_status(w, true).state, UPSTREAM_READY);
+        if (i < 2)
+            teardown();
+    }
+}
+END_TEST
+
+/* Nothing is said on its trunk, so that only others can notice early. */
+START_TEST(a_stream_whose_relay_falls_silent_ends_soon_after_the_first_who_notices)
+{
+    static const struct assoc_want even = {.v4 = true, .even_port = true};
+    struct front_dial *stream;
+    struct front_assoc *f;
+
+    setup_ready();
+    stream = dialed(PEER);
+    a->rules[STUN_REFRESH].hold = a->rules[STUN_ALLOCATE].hold = true;
+    f = front_open(w, &even);
+    world_pass_ms(w, 11000);
+    ck_assert_int_eq(f->opened.result, EXIT_E_DOWN);
+    ck_assert_uint_eq(stream->n_closed, 0);
+    world_pass_ms(w, 14000);
+    ck_assert_uint_eq(stream->n_closed, 1);
+    ck_assert_int_lt(stream->closed_reason, 0);
 }
 END_TEST
 
@@ -376,8 +409,9 @@ static Suite *suite(void)
     tcase_add_test(t, a_dial_gives_up_after_five_trunks);
     tcase_add_test(t, a_data_connection_that_cannot_be_bound_is_tried_on_another_trunk);
     tcase_add_test(t, a_peer_that_never_answers_is_a_timeout);
-    tcase_add_test(t, a_dial_takes_a_minute_and_a_quarter_at_most);
     tcase_add_test(t, a_machine_without_a_network_fails_the_dial_in_any_step);
+    tcase_add_test(t, a_relay_that_falls_silent_is_told_within_ten_seconds_in_any_step);
+    tcase_add_test(t, a_stream_whose_relay_falls_silent_ends_soon_after_the_first_who_notices);
     suite_add_tcase(s, t);
 
     t = tcase_create("hanging up");

@@ -347,6 +347,25 @@ START_TEST(a_dial_shortens_the_pause_as_well)
 }
 END_TEST
 
+START_TEST(what_one_search_finds_ends_the_others_pause)
+{
+    w = world_new(0);
+    world_server(w, SERVER_A)->refuses = -ECONNREFUSED;
+    world_url(w, 0, HOST_A, LISTEN_TCP);
+    world_go(w, 0);
+    world_pass_ms(w, 200000);
+    while (fake_now_ns < w->x->streams.searched_ns + 3 * NS_PER_S ||
+           w->x->streams.retry_at_ns < fake_now_ns + 5 * NS_PER_S ||
+           w->x->datagrams.retry_at_ns < fake_now_ns + 5 * NS_PER_S)
+        world_pass_ms(w, 500);
+    world_server(w, SERVER_A)->refuses = 0;
+    (void)front_dial(w, PEER); /* wants a stream, and nothing else */
+    world_pass_ms(w, 1);
+    assert_at(true, SERVER_A);
+    assert_at(false, SERVER_A);
+}
+END_TEST
+
 /* ---- why ---- */
 
 START_TEST(a_wrong_password_shows)
@@ -514,6 +533,7 @@ static Suite *suite(void)
     tcase_add_test(t, what_a_front_wants_shortens_the_pause_but_never_under_two_seconds);
     tcase_add_test(t, what_a_front_wants_after_two_seconds_starts_a_search_at_once);
     tcase_add_test(t, a_dial_shortens_the_pause_as_well);
+    tcase_add_test(t, what_one_search_finds_ends_the_others_pause);
     suite_add_tcase(s, t);
 
     t = tcase_create("why");

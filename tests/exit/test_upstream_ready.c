@@ -235,6 +235,27 @@ START_TEST(a_ready_connection_says_something_every_twenty_seconds)
 }
 END_TEST
 
+START_TEST(a_ready_connection_without_an_answer_is_replaced_and_not_handed_out)
+{
+    struct ready_link *r;
+    unsigned int n;
+
+    setup_ready();
+    n = a->n_links;
+    a->rules[STUN_BINDING].hold = true;
+    world_pass_ms(w, 22000);
+    ck_assert_uint_eq(a->n_asked[STUN_BINDING], 1);
+    ck_assert_ptr_null(ready_take_link(w->x, w->x->streams.current));
+    a->rules[STUN_BINDING].hold = false;
+    world_pass_ms(w, 5000);
+    r = list_entry(w->x->ready_links.next, struct ready_link, link);
+    ck_assert_uint_eq(a->n_links, n + 1);
+    ck_assert_ptr_eq(list_entry(w->x->ready_links.prev, struct ready_link, link), r);
+    world_pass_ms(w, 40000);
+    ck_assert_ptr_eq(list_entry(w->x->ready_links.next, struct ready_link, link), r);
+}
+END_TEST
+
 START_TEST(a_ready_connection_that_was_closed_is_made_again_and_the_relay_is_not_lost)
 {
     unsigned int n;
@@ -354,6 +375,7 @@ static Suite *suite(void)
     tcase_add_test(t, a_ready_connection_becomes_a_data_connection_and_is_made_again);
     tcase_add_test(t, a_connection_that_does_not_open_is_left_on_the_shelf);
     tcase_add_test(t, a_ready_connection_says_something_every_twenty_seconds);
+    tcase_add_test(t, a_ready_connection_without_an_answer_is_replaced_and_not_handed_out);
     tcase_add_test(t, a_ready_connection_that_was_closed_is_made_again_and_the_relay_is_not_lost);
     suite_add_tcase(s, t);
 

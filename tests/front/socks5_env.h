@@ -95,6 +95,7 @@ static void env_end(void)
     fake_streams_turn();
     socks5_free(env.s);
     stream_free(env.joined);
+    ck_assert_int_eq(event_base_get_num_events(env.base, EVENT_BASE_COUNT_ADDED), 0);
     ck_assert_uint_eq(env.counters.socks_connections, 0);
     ck_assert_uint_eq(env.counters.socks_associations, 0);
     ck_assert_uint_eq(fake_streams_count(), 0);

@@ -92,6 +92,19 @@ START_TEST(a_name_stands_for_all_its_addresses_of_one_family)
 }
 END_TEST
 
+START_TEST(the_first_reply_waits_until_the_far_side_lets_the_peer_in)
+{
+    env.exit.permit_later = true;
+    bind_to("203.0.113.9");
+    ck_assert_uint_eq(app->n_got, 0);
+    fake_exit_permitted(&env.exit, "203.0.113.9", EXIT_OK);
+    check_reply(app, SOCKS5_SUCCEEDED);
+    bind_to("203.0.113.9");
+    fake_exit_permitted(&env.exit, "203.0.113.9", EXIT_E_FORBIDDEN);
+    check_failed(app, SOCKS5_FORBIDDEN);
+}
+END_TEST
+
 START_TEST(an_exit_that_cannot_listen_fails_the_request)
 {
     env.exit.open_v4 = EXIT_E_DOWN;
@@ -168,6 +181,7 @@ START_TEST(an_association_lost_behind_the_stream_leaves_the_stream_to_its_end)
     peer = fake_exit_accept(env.exit.last, "203.0.113.9:6000");
     check_reply(app, SOCKS5_SUCCEEDED);
     fake_exit_lose(env.exit.last, EXIT_E_DOWN);
+    ck_assert_ptr_null(env.exit.last);
     ck_assert(!app->close_called);
     far_reset(peer);
     fake_streams_turn();
@@ -203,6 +217,7 @@ int main(void)
     tcase_add_test(t, a_denied_peer_gets_2_and_no_port);
     tcase_add_test(t, only_the_expected_peer_is_accepted);
     tcase_add_test(t, a_name_stands_for_all_its_addresses_of_one_family);
+    tcase_add_test(t, the_first_reply_waits_until_the_far_side_lets_the_peer_in);
     tcase_add_test(t, an_exit_that_cannot_listen_fails_the_request);
     tcase_add_test(t, a_relayed_address_that_nobody_could_call_is_a_failure);
     tcase_add_test(t, a_peer_that_does_not_come_gets_6_after_three_minutes);

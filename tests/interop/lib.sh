@@ -361,7 +361,7 @@ local_credential() {
     read -r TURN_USER TURN_PASSWORD < <(local_get /stats.json | /usr/bin/python3 -c '
 import json, sys
 turn = json.load(sys.stdin)["turn"]
-print(turn["username"], turn["password"])' 2>/dev/null)
+print(turn["username"], turn["credential"])' 2>/dev/null)
 }
 
 # As relay_stop.

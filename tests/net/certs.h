@@ -16,6 +16,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/net/tls_client.h"
+
 struct cert {
     EVP_PKEY *key;
     X509 *x509;
@@ -91,6 +93,23 @@ static inline void cert_store(const struct cert *c, char ret[64])
     ck_assert_ptr_nonnull(f);
     ck_assert_int_eq(PEM_write_X509(f, c->x509), 1);
     ck_assert_int_eq(fclose(f), 0);
+}
+
+/* A client that trusts `ca` (NULL: one made up here). Not the system's, which take long to read. */
+static inline struct tls_client *cert_client(const struct cert *ca)
+{
+    const struct cert_want want = {.cn = "nobody's CA", .is_ca = true};
+    struct cert own = {0};
+    struct tls_client *client = NULL;
+    char error[256], file[64];
+
+    if (!ca)
+        own = cert_make(&want);
+    cert_store(ca ? ca : &own, file);
+    ck_assert_msg(tls_client_new(file, &client, error, sizeof(error)) == 0, "%s", error);
+    unlink(file);
+    cert_free(&own);
+    return client;
 }
 
 /* A server with that certificate and nothing of ours in it. */

@@ -83,7 +83,16 @@ static enum exit_result fake_permit(struct assoc *a, const struct addr *peer)
     for (size_t i = 0; i < a->exit->n_deny; i++)
         if (addr_ip_equal(&a->exit->deny[i], peer))
             return EXIT_E_FORBIDDEN;
-    return EXIT_OK;
+    return a->exit->permit_later ? EXIT_PENDING : EXIT_OK;
+}
+
+void fake_exit_permitted(struct fake_exit *e, const char *ip, enum exit_result result)
+{
+    struct addr peer;
+    bool ok = addr_parse_ip(ip, 0, &peer);
+
+    assert(ok && e->last);
+    e->last->events->on_permitted(e->last->user, &peer, result);
 }
 
 static void fake_send(struct assoc *a, const struct addr *peer, const uint8_t *data, size_t len,

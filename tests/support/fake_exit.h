@@ -63,6 +63,7 @@ struct fake_exit {
     enum exit_result connect_event; /* what on_connected() says */
     struct addr deny[FAKE_EXIT_DENY_MAX];
     size_t n_deny;
+    bool permit_later;                  /* permit() is EXIT_PENDING until fake_exit_permitted() */
     struct addr relayed_v4, relayed_v6; /* their ports count up with each association */
     /* what happened */
     struct list assocs, dials, lookups; /* under way, oldest first */
@@ -98,6 +99,8 @@ struct far *fake_exit_accept(struct assoc *a, const char *peer);
 void fake_exit_datagram(struct assoc *a, const char *peer, const void *data, size_t len);
 void fake_exit_icmp(struct assoc *a, const char *peer, uint8_t type, uint8_t code, uint32_t data);
 void fake_exit_deny(struct fake_exit *e, const char *ip);
+/* on_permitted() for the youngest association. */
+void fake_exit_permitted(struct fake_exit *e, const char *ip, enum exit_result result);
 
 /* "192.0.2.1:80" or "[2001:db8::1]:80"; asserts that it is one. */
 struct addr at(const char *text);

@@ -135,31 +135,36 @@ void link_free(struct link *l)
 }
 
 static void keep(struct link *l, const void *header, size_t header_len, const void *payload,
-                 size_t payload_len)
+                 size_t payload_len, size_t n_padding)
 {
     struct fake_wire *w = l->wire;
-    uint8_t *data = malloc(header_len + payload_len + 1);
+    uint8_t *data = calloc(1, header_len + payload_len + n_padding + 1);
 
     assert(data && l->open && w->n_sent < FAKE_WIRE_MESSAGES);
     memcpy(data, header, header_len);
     if (payload_len > 0)
         memcpy(data + header_len, payload, payload_len);
-    w->sent[w->n_sent++] =
-        (struct fake_sent){.data = data, .len = header_len + payload_len, .payload = payload};
+    w->sent[w->n_sent++] = (struct fake_sent){
+        .data = data, .len = header_len + payload_len + n_padding, .payload = payload};
 }
 
 void link_send(struct link *l, const void *header, size_t header_len, const void *payload,
                size_t payload_len)
 {
+    bool is_stun = *(const uint8_t *)header <= 3;
+    size_t n = header_len + payload_len;
+
+    /* A STUN message's last attribute is padded everywhere, ChannelData on streams. */
     if (!l->wire->refuses)
-        keep(l, header, header_len, payload, payload_len);
+        keep(l, header, header_len, payload, payload_len,
+             is_stun || link_kind_is_stream(l->wire->kind) ? (4 - n % 4) % 4 : 0);
 }
 
 int link_send_copy(struct link *l, const void *data, size_t len)
 {
     if (l->wire->refuses)
         return -ENOBUFS;
-    keep(l, data, len, NULL, 0);
+    keep(l, data, len, NULL, 0, 0);
     return 0;
 }
 
@@ -187,7 +192,8 @@ struct stream *link_take_stream(struct link *l)
         return NULL;
     far = far_new();
     l->wire->far = far;
-    far_write(far, l->rest, l->rest_len);
+    if (l->rest_len > 0)
+        far_write(far, l->rest, l->rest_len);
     l->open = false;
     l->closed = true;
     return far->stream;

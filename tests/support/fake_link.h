@@ -17,7 +17,7 @@
 #define FAKE_WIRE_MESSAGES 4096
 
 struct fake_sent {
-    uint8_t *data; /* header and payload, without a stream's padding */
+    uint8_t *data; /* header, payload and padding */
     size_t len;
     const void *payload; /* as it was handed to link_send(), or NULL */
 };

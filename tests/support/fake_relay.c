@@ -231,9 +231,26 @@ void fake_relay_connected(struct fake_relay *r, const struct fake_request *req, 
     fake_relay_end(r);
 }
 
+/* A number that had another peer before would be refused (RFC 8656, section 12.2). */
+static void serve_channel(struct fake_relay *r, const struct fake_request *req)
+{
+    struct addr peer, *had;
+    uint16_t number;
+
+    ck_assert(stun_get_u16(&req->msg, STUN_CHANNEL_NUMBER, &number));
+    ck_assert(number >= CHANNEL_MIN && number <= CHANNEL_MAX);
+    ck_assert(stun_get_peer(&req->msg, 0, &peer));
+    had = &r->channels[number - CHANNEL_MIN];
+    ck_assert_msg(had->family == ADDR_NONE || addr_equal(had, &peer), "a number had another peer");
+    *had = peer;
+}
+
 static void serve_one(struct fake_relay *r, const struct fake_request *req)
 {
     r->n_served[req->msg.method & 0xF]++;
+    r->served_ns[req->msg.method & 0xF] = fake_now_ns;
+    if (req->msg.method == STUN_CHANNEL_BIND)
+        serve_channel(r, req);
     if (!req->is_signed || !text_is(&req->msg, STUN_NONCE, r->nonce))
         fake_relay_challenge(r, req, req->is_signed ? 438 : 401);
     else if (req->msg.method == STUN_ALLOCATE)

@@ -42,7 +42,9 @@ struct fake_relay {
     uint8_t answer[4096];  /* the last one made */
     size_t answer_len;
     struct stun_builder b;
-    unsigned int n_served[0x10]; /* by method: requests that fake_relay_serve() answered */
+    unsigned int n_served[0x10];  /* by method: requests that fake_relay_serve() answered */
+    uint64_t served_ns[0x10];     /* when the last of them was */
+    struct addr channels[0x1000]; /* by number - 0x4000: a peer once bound, for good */
 };
 
 /* alice/wonderland at realm "test", with SHA-256. */

@@ -55,10 +55,14 @@ static void on_icmp(void *user, const struct assoc_icmp *icmp, uint64_t now_ns)
     maybe_free(w);
 }
 
-static void on_peer_refused(void *user, const struct addr *peer, unsigned int code)
+static void on_permitted(void *user, const struct addr *peer, unsigned int code)
 {
     struct session_world *w = user;
 
+    if (code == 0) {
+        w->n_permitted++;
+        return;
+    }
     w->n_refused++;
     w->refused_peer = *peer;
     w->refused_code = code;
@@ -92,7 +96,7 @@ static const struct session_events events = {
     .on_ended = on_ended,
     .on_datagram = on_datagram,
     .on_icmp = on_icmp,
-    .on_peer_refused = on_peer_refused,
+    .on_permitted = on_permitted,
     .on_connect = on_connect,
     .on_attempt = on_attempt,
 };

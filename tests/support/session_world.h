@@ -30,6 +30,7 @@ struct session_world {
     struct session *session;
     uint64_t due_ns; /* as told by wake() and the ticks */
     bool frees_on_any_event;
+    unsigned int n_permitted;
     unsigned int n_live, n_ended, n_datagrams, n_icmp, n_refused, n_connects, n_attempts, n_wakes;
     struct assoc_opened opened;
     struct session_ended ended;

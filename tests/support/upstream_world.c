@@ -207,7 +207,8 @@ static void on_request(struct upstream_world *w, struct world_link *l, struct wo
     req->is_signed = stun_has(&req->msg, STUN_MESSAGE_INTEGRITY_SHA256);
     if (req->msg.method == STUN_BINDING) {
         l->server->n_asked[STUN_BINDING]++;
-        fake_relay_success(&l->relay, req);
+        if (!l->server->rules[STUN_BINDING].hold)
+            fake_relay_success(&l->relay, req);
     } else if (!req->is_signed || !proves_password(l, req)) {
         fake_relay_challenge(&l->relay, req, 401);
     } else {

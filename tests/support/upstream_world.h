@@ -39,7 +39,7 @@ struct addr at(const char *text); /* fake_exit.c */
 /* How requests of one method are answered. */
 struct server_rule {
     unsigned int code; /* an error; 0: success */
-    bool hold;         /* kept until world_answer_held() */
+    bool hold;         /* kept until world_answer_held(); a Binding has no answer then */
 };
 
 struct fake_server {

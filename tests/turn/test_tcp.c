@@ -152,6 +152,53 @@ START_TEST(each_failure_of_the_exit_has_its_code)
 }
 END_TEST
 
+/* Type and code of the ICMP attribute of a 447; -1: there is none. */
+static int connect_icmp(const char *to, enum exit_result immediate, enum exit_result event)
+{
+    struct reply reply;
+    const uint8_t *icmp;
+    size_t len = 0;
+
+    w->exit.connect_result = immediate;
+    w->exit.connect_event = event;
+    ck_assert_uint_eq(ask_connect(fc, &login, to, &reply), 447);
+    ck_assert(reply_is_authentic(&reply, &login));
+    icmp = stun_get(&reply.msg, STUN_ICMP, &len);
+    if (!icmp)
+        return -1;
+    ck_assert_uint_eq(len, 8);
+    ck_assert_mem_eq(icmp, "\0\0", 2);
+    ck_assert_mem_eq(icmp + 4, "\0\0\0\0", 4);
+    return icmp[2] << 8 | icmp[3];
+}
+
+START_TEST(a_447_says_in_an_icmp_attribute_whether_the_peer_refused)
+{
+    ck_assert_int_eq(connect_icmp(PEER, EXIT_E_REFUSED, EXIT_OK), 3 << 8 | 3);
+    ck_assert_int_eq(connect_icmp(PEER, EXIT_OK, EXIT_E_REFUSED), 3 << 8 | 3);
+    ck_assert_int_eq(connect_icmp(PEER, EXIT_E_UNREACHABLE, EXIT_OK), 3 << 8 | 1);
+    ck_assert_int_eq(connect_icmp(PEER, EXIT_OK, EXIT_E_UNREACHABLE), 3 << 8 | 1);
+    ck_assert_int_eq(connect_icmp(PEER, EXIT_OK, EXIT_E_TIMEOUT), -1);
+    ck_assert_int_eq(connect_icmp(PEER, EXIT_E_DOWN, EXIT_OK), -1);
+}
+END_TEST
+
+START_TEST(an_ipv6_peers_447_speaks_icmpv6)
+{
+    struct req r;
+
+    fc = world_client(w, TRANSPORT_TCP, CLIENT2);
+    login = login_new(fc, "alice", "wonderland");
+    req_begin(&r, STUN_ALLOCATE);
+    req_put_u8(&r, STUN_REQUESTED_TRANSPORT, 6);
+    req_put_u8(&r, STUN_REQUESTED_ADDRESS_FAMILY, 2);
+    ck_assert_uint_eq(ask(fc, &r, &login, NULL), 0);
+    ck_assert_int_eq(connect_icmp(PEER6, EXIT_E_REFUSED, EXIT_OK), 1 << 8 | 4);
+    ck_assert_int_eq(connect_icmp(PEER6, EXIT_OK, EXIT_E_UNREACHABLE), 1 << 8 | 3);
+    ck_assert_int_eq(connect_icmp(PEER6, EXIT_OK, EXIT_E_TIMEOUT), -1);
+}
+END_TEST
+
 START_TEST(connect_on_a_udp_allocation_gets_403)
 {
     struct fake_client *udp = world_client(w, TRANSPORT_UDP, "198.51.100.77:50000");
@@ -468,6 +515,8 @@ int main(void)
     tcase_add_test(t,
                    connect_to_a_peer_that_is_connected_gets_446_and_another_port_is_another_peer);
     tcase_add_test(t, each_failure_of_the_exit_has_its_code);
+    tcase_add_test(t, a_447_says_in_an_icmp_attribute_whether_the_peer_refused);
+    tcase_add_test(t, an_ipv6_peers_447_speaks_icmpv6);
     tcase_add_test(t, connect_on_a_udp_allocation_gets_403);
     tcase_add_test(t, peer_connections_are_capped_with_508);
     tcase_add_test(t, a_client_that_leaves_while_a_connect_is_under_way_leaves_nothing);

@@ -1,10 +1,10 @@
 /*
  * relay/exit/upstream/assoc.c - what a front has opened: one allocation each
  *
- * States: an assoc waits for a relay, until wait_until_ns and however often one is lost
- * on the way, then for its allocation (carrier.session, not opened), and is open until its session
- * ends or the front closes it. One that is lost is not repaired here: its relayed address is gone,
- * and only the front knows whether a new one will do.
+ * States: an assoc waits for a relay, then for its allocation (carrier.session, not
+ * opened), both until wait_until_ns and however often one is lost on the way, and is
+ * open until its session ends or the front closes it. One that is lost is not repaired
+ * here: its relayed address is gone, and only the front knows whether a new one will do.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -139,13 +139,30 @@ static void assoc_on_ended(void *user, const struct session_ended *ended)
 
 /* ---- opening ---- */
 
-/* Return: whether it has what it needs to go on, or has been answered. */
+/* A relay that was asked and said nothing is looked at again: others ask it too. */
+static void assoc_give_up(struct assoc *a)
+{
+    struct find *f = assoc_find(a);
+    struct target *target = a->carrier.session ? target_ref(a->carrier.target) : NULL;
+
+    assoc_fail(a, EXIT_E_DOWN);
+    if (target)
+        find_failed(f, target, &find_silence);
+    target_unref(target);
+}
+
 static void assoc_try(struct assoc *a, uint64_t now_ns)
 {
     struct upstream *x = a->x;
     struct find *f = assoc_find(a);
 
-    if (a->opened || a->carrier.session)
+    if (a->opened)
+        return;
+    if (now_ns >= a->wait_until_ns) {
+        assoc_give_up(a);
+        return;
+    }
+    if (a->carrier.session)
         return;
     if (f->state == UPSTREAM_READY) {
         if (ready_take_session(x, &a->want, &a->carrier, &assoc_session_events, a))
@@ -156,7 +173,7 @@ static void assoc_try(struct assoc *a, uint64_t now_ns)
     }
     if (f->state == UPSTREAM_DOWN)
         find_hurry(f);
-    if (f->state != UPSTREAM_CONNECTING || now_ns >= a->wait_until_ns)
+    if (f->state != UPSTREAM_CONNECTING)
         assoc_fail(a, EXIT_E_DOWN);
 }
 
@@ -172,6 +189,7 @@ int assoc_open(struct exit *e, const struct assoc_want *want, const struct assoc
     a->x = x;
     a->events = events;
     a->user = user;
+    a->wait_until_ns = now_ns + ASSOC_WAIT_NS;
     a->want = (struct session_want){
         .tcp = want->tcp,
         .v4 = want->v4,
@@ -239,9 +257,36 @@ void assoc_lose_all(struct upstream *x, enum exit_result why)
 enum exit_result assoc_permit(struct assoc *a, const struct addr *peer)
 {
     if (!a->carrier.session)
-        return EXIT_OK; /* nothing can be sent either */
-    session_permit(a->carrier.session, peer, clock_now_ns());
-    return EXIT_OK;
+        return EXIT_E_DOWN;
+    return session_permit(a->carrier.session, peer, clock_now_ns());
+}
+
+static enum exit_result permit_result(unsigned int code)
+{
+    switch (code) {
+    case 0:
+        return EXIT_OK;
+    case 408:
+        return EXIT_E_TIMEOUT;
+    case 443:
+        return EXIT_E_FAMILY;
+    case 486:
+    case 508:
+        return EXIT_E_CAPACITY;
+    default:
+        return EXIT_E_FORBIDDEN;
+    }
+}
+
+static void assoc_on_permitted(void *user, const struct addr *peer, unsigned int code)
+{
+    struct assoc *a = user;
+
+    if (!a->events->on_permitted)
+        return;
+    assoc_enter(a);
+    a->events->on_permitted(a->user, peer, permit_result(code));
+    assoc_leave(a);
 }
 
 void assoc_send(struct assoc *a, const struct addr *peer, const uint8_t *data, size_t len,
@@ -313,7 +358,7 @@ static int assoc_bind_new(struct assoc *a, uint32_t connection_id, const struct 
     b->assoc = a;
     list_append(&a->binds, &b->link);
     carrier_init(&b->carrier, a->x);
-    r = carrier_bind(&b->carrier, a->carrier.target, connection_id, assoc_on_bound, b);
+    r = carrier_bind(&b->carrier, &a->carrier, connection_id, assoc_on_bound, b);
     if (r < 0)
         assoc_bind_free(b);
     return r;
@@ -352,6 +397,7 @@ static const struct session_events assoc_session_events = {
     .on_ended = assoc_on_ended,
     .on_datagram = assoc_on_datagram,
     .on_icmp = assoc_on_icmp,
+    .on_permitted = assoc_on_permitted,
     .on_connect = assoc_on_connect,
     .on_attempt = assoc_on_attempt,
 };

@@ -31,6 +31,9 @@
 
 static const struct session_events find_events;
 
+const struct session_ended find_silence = {.end = SESSION_E_TIMEOUT,
+                                           .why = "the relay does not answer"};
+
 static void find_next_url(struct find *f);
 static void find_next_address(struct find *f);
 
@@ -283,6 +286,7 @@ static void find_on_live(void *user, const struct assoc_opened *opened)
     struct attempt *winner = user;
     struct find *f = winner->find;
     struct upstream *x = f->x;
+    struct find *other = f->streams ? &x->datagrams : &x->streams;
     struct target *target = target_ref(winner->carrier.target);
     const struct conf_url *url = &x->conf->url[target->url];
 
@@ -301,6 +305,9 @@ static void find_on_live(void *user, const struct assoc_opened *opened)
     find_set_state(f, UPSTREAM_READY);
     if (target->url > 0)
         find_set_timer(f, clock_now_ns() + FIND_UPGRADE_NS);
+    /* The relay is back: what the other one waits for need not wait out its pause. */
+    if (other->state == UPSTREAM_DOWN)
+        find_start(other);
     upstream_wake(x);
 }
 
@@ -385,10 +392,12 @@ void find_failed(struct find *f, const struct target *target, const struct sessi
     if (clock_now_ns() - f->found_ns >= FIND_HURRY_NS) {
         f->n_failures = 0;
         find_start(f);
-        return;
+    } else {
+        /* One that takes back at once what it gives has failed, and is not to be asked without
+         * end: on with the search that found it. */
+        find_set_state(f, UPSTREAM_CONNECTING);
+        find_search(f, target->url + 1, f->x->conf->n_url);
     }
-    /* One that takes back at once what it gives has failed, and is not to be asked without end: on
-     * with the search that found it. */
-    find_set_state(f, UPSTREAM_CONNECTING);
-    find_search(f, target->url + 1, f->x->conf->n_url);
+    if (ended->end == SESSION_E_LINK || ended->end == SESSION_E_TIMEOUT)
+        upstream_probe_all(f->x);
 }

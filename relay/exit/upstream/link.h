@@ -58,7 +58,8 @@ struct link_to {
 
 struct link_events {
     void (*on_open)(void *user);
-    /* One whole message. `data` stays as it is until the worker's next tx_flush(). */
+    /* One whole message. `data` stays as it is until the worker's next tx_flush(), which
+     * link_free() is too. */
     void (*on_message)(void *user, const uint8_t *data, size_t len, uint64_t now_ns);
     /* -errno (-ECONNREFUSED, -ETIMEDOUT, -EACCES: the certificate is not the server's, ...) or 0;
      * `why` is one line for a log and the stats page, and dies with the call. */
@@ -67,7 +68,8 @@ struct link_events {
     void (*on_drained)(void *user);
 };
 
-/* Return: 0 and *ret, with events to come; or -errno. */
+/* `events` NULL: set before long (an end is told then; messages are not kept).
+ * Return: 0 and *ret, with events to come; or -errno. */
 int link_new(const struct link_env *env, const struct link_to *to, const struct link_events *events,
              void *user, struct link **ret);
 /* Whose events they are from now on. */
@@ -75,12 +77,15 @@ void link_set_events(struct link *l, const struct link_events *events, void *use
 /* Without waiting for what is pending; a DTLS session says close_notify. NULL is fine. */
 void link_free(struct link *l);
 
-/* One message, header + payload (+ ChannelData's padding on a stream, which the link adds).
- * `payload` is referenced until the worker's next flush. What cannot go is dropped, as datagrams
- * are. */
+/* One message: `header` (1 to TX_HEADER_MAX bytes, batch.h) and payload; the link adds the padding,
+ * of ChannelData on a stream and of a STUN message's last attribute anywhere. `payload` is
+ * referenced until the worker's next tx_flush(), with which UDP and DTLS links send (each of the
+ * events above ends with one). What cannot go is dropped, as datagrams are; so is everything
+ * before on_open(). */
 void link_send(struct link *l, const void *header, size_t header_len, const void *payload,
                size_t payload_len);
-/* One message that may be on the caller's stack. Return: 0, or -errno when it was not taken. */
+/* One whole message that may be on the caller's stack. Return: 0, or -errno when it was not taken.
+ */
 int link_send_copy(struct link *l, const void *data, size_t len);
 
 enum link_kind link_kind(const struct link *l);

@@ -4,7 +4,8 @@
  * An allocation takes a handshake and two round trips, a data connection (RFC 6062) a
  * handshake and one. So one of each stands ready, and is made again as soon as it is
  * taken. A ready session refreshes itself; a ready connection says a word now and then,
- * because relays close connections that have nothing to say (ours after a minute).
+ * because relays close connections that have nothing to say (ours after a minute), and
+ * because one that gets no answer is dead, which nobody should find out by using it.
  *
  * Only what belongs to the relay that find.c chose is kept: the rest is closed at the
  * next look.
@@ -16,6 +17,7 @@
 #include "relay/exit/upstream/upstream_impl.h"
 
 #define READY_KEEPALIVE_NS (20 * NS_PER_S)
+#define READY_ANSWER_NS    (5 * NS_PER_S)
 #define READY_REFUSED_NS   (5 * NS_PER_S)
 
 /* ---- connections ---- */
@@ -35,7 +37,9 @@ static void ready_link_on_open(void *user)
 
 static void ready_link_on_message(void *user, const uint8_t *data, size_t len, uint64_t now_ns)
 {
-    /* The answer to a keepalive. */
+    struct ready_link *r = user;
+
+    r->is_owed = false;
 }
 
 static void ready_link_on_closed(void *user, int reason, const char *why)
@@ -81,7 +85,7 @@ struct link *ready_take_link(struct upstream *x, const struct target *target)
         struct ready_link *r = list_entry(it, struct ready_link, link);
         struct link *to = r->to;
 
-        if (!link_is_open(to) || !target_same_server(r->target, target))
+        if (!link_is_open(to) || r->is_owed || !target_same_server(r->target, target))
             continue;
         r->to = NULL;
         ready_link_free(r);
@@ -105,6 +109,7 @@ static void ready_say_something(struct ready_link *r, uint64_t now_ns)
     len = stun_finish(&b);
     (void)link_send_copy(r->to, buf, len);
     r->said_ns = now_ns;
+    r->is_owed = true;
 }
 
 static void ready_fill_links(struct upstream *x, uint64_t now_ns)
@@ -115,7 +120,8 @@ static void ready_fill_links(struct upstream *x, uint64_t now_ns)
     list_for_each_safe (it, tmp, &x->ready_links) {
         struct ready_link *r = list_entry(it, struct ready_link, link);
 
-        if (f->state != UPSTREAM_READY || !target_same_server(r->target, f->current))
+        if (f->state != UPSTREAM_READY || !target_same_server(r->target, f->current) ||
+            (r->is_owed && now_ns - r->said_ns >= READY_ANSWER_NS))
             ready_link_free(r);
         else
             ready_say_something(r, now_ns);

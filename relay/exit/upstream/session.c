@@ -174,7 +174,8 @@ static void session_init(struct session *s, struct link *link, struct cred *cred
     s->proof = cred->proof;
     s->ask_v4 = want->v4;
     s->ask_v6 = want->v6;
-    s->ask_dont_fragment = !want->tcp;
+    /* Not over a stream: erlang-p1-stun closes one after the 420 it answers with. */
+    s->ask_dont_fragment = !want->tcp && !s->is_stream;
     s->open_by_ns = now_ns + SESSION_OPEN_NS;
     s->due_ns = s->told_ns = s->open_by_ns;
     txn_set_init(&s->txns, link);
@@ -294,6 +295,11 @@ const struct assoc_opened *session_opened(const struct session *s)
     return &s->opened;
 }
 
+const struct cred_proof *session_proof(const struct session *s)
+{
+    return &s->proof;
+}
+
 struct link *session_link(struct session *s)
 {
     return s->link;
@@ -302,4 +308,9 @@ struct link *session_link(struct session *s)
 uint32_t session_rtt_us(const struct session *s)
 {
     return s->srtt_us;
+}
+
+uint64_t session_silent_ns(const struct session *s, uint64_t now_ns)
+{
+    return s->unheard_ns != 0 ? now_ns - s->unheard_ns : 0;
 }

@@ -67,10 +67,11 @@ struct session_events {
     void (*on_datagram)(void *user, const struct addr *peer, const uint8_t *data, size_t len,
                         uint64_t now_ns);
     void (*on_icmp)(void *user, const struct assoc_icmp *icmp, uint64_t now_ns);
-    /* The relay refuses this peer (403, 443...): sends to it are dropped for a while. May be NULL.
-     */
-    void (*on_peer_refused)(void *user, const struct addr *peer, unsigned int code);
-    /* Connect was answered: EXIT_OK and the CONNECTION-ID to bind, or why not. TCP only. */
+    /* The relay has let this peer in (`code` 0), or refuses it (403, 443...: sends to it are
+     * dropped for a while), or did not answer (408). May be NULL. */
+    void (*on_permitted)(void *user, const struct addr *peer, unsigned int code);
+    /* Connect was answered: EXIT_OK and the CONNECTION-ID to bind, or why not. TCP only. Those
+     * under way when the session ends are not answered any more. */
     void (*on_connect)(void *user, uint32_t connect_id, enum exit_result result,
                        uint32_t connection_id);
     /* ConnectionAttempt: a peer has connected. TCP only. */
@@ -85,7 +86,8 @@ struct session_waker {
 };
 
 /* Takes `link` (OPENING or OPEN), also on failure; `cred` is shared, and borrowed. Nothing is
- * called back before it returns. Return: NULL when memory is short. */
+ * called back before it returns; session_due_ns() says when it wants its first tick (at once, on
+ * an OPEN link). Return: NULL when memory is short. */
 struct session *session_new(struct link *link, struct cred *cred, const struct session_want *want,
                             const struct session_waker *waker, const struct session_events *events,
                             void *user, uint64_t now_ns);
@@ -95,8 +97,8 @@ void session_set_events(struct session *s, const struct session_events *events, 
  * the link. NULL is fine; also from within an event. */
 void session_free(struct session *s, uint64_t now_ns);
 
-/* Retransmits, refreshes, expires. Return: when it wants to be called next (also session_due_ns()).
- */
+/* Retransmits, refreshes, expires; what it sends leaves with the worker's next tx_flush(), as from
+ * session_send(). Return: when it wants to be called next (also session_due_ns()). */
 uint64_t session_tick(struct session *s, uint64_t now_ns);
 uint64_t session_due_ns(const struct session *s);
 
@@ -104,9 +106,17 @@ bool session_is_live(const struct session *s);
 /* What was opened; valid while LIVE. */
 const struct assoc_opened *session_opened(const struct session *s);
 struct link *session_link(struct session *s);
+/* What its requests are signed with now. */
+const struct cred_proof *session_proof(const struct session *s);
 
-/* Asks for a permission now, so that a first datagram, or a peer's, need not wait. */
-void session_permit(struct session *s, const struct addr *peer, uint64_t now_ns);
+/* Asks now whether the relay is there, unless that is being asked: one that is gone is given up
+ * within 14 s from here, and a stream whose relay is silent has no other way to hear of it. */
+void session_probe(struct session *s, uint64_t now_ns);
+
+/* Asks for a permission now, so that a first datagram, or a peer's, need not wait. Return: EXIT_OK
+ * when it is there, EXIT_PENDING when on_permitted() will tell, EXIT_E_FORBIDDEN while a refusal is
+ * remembered, EXIT_E_CAPACITY when no more can be asked for, EXIT_E_FAMILY, EXIT_E_DOWN. */
+enum exit_result session_permit(struct session *s, const struct addr *peer, uint64_t now_ns);
 /* One datagram; `data` is referenced until the worker's next flush (copied if it has to wait for a
  * permission). Dropped when it cannot go. */
 void session_send(struct session *s, const struct addr *peer, const uint8_t *data, size_t len,
@@ -118,6 +128,10 @@ enum exit_result session_connect(struct session *s, const struct addr *peer, uin
 /* Microseconds: smoothed round trip to the relay (RFC 6298's SRTT over unretransmitted requests and
  * keepalives), 0 before the first. */
 uint32_t session_rtt_us(const struct session *s);
+/* For how long nothing at all has come back since we asked something; 0: the relay owes us nothing.
+ * A session asks by itself six seconds after the first unanswered packet, so that only a relay that
+ * is gone is silent for much longer. */
+uint64_t session_silent_ns(const struct session *s, uint64_t now_ns);
 
 /* ---- a data connection (RFC 6062, section 4.4) ---- */
 
@@ -130,10 +144,14 @@ typedef void data_bind_on_done(void *user, enum exit_result result, struct strea
 
 /* ConnectionBind of `connection_id` on a stream link that is used for nothing else (OPENING or
  * OPEN; a ready one saves the handshake). Takes `link`, also on failure. Nothing is called back
- * before it returns. Return: NULL when memory is short. */
-struct data_bind *data_bind_new(struct link *link, struct cred *cred, uint32_t connection_id,
-                                const struct session_waker *waker, data_bind_on_done *on_done,
-                                void *user, uint64_t now_ns);
-uint64_t data_bind_tick(struct data_bind *b, uint64_t now_ns); /* as session_tick() */
+ * before it returns. `control` is the session that was told of the connection, or NULL: coturn
+ * takes that one's nonce only, and ends what comes with another. `waker` is not needed, see
+ * data_bind_tick(). Return: NULL when memory is short. */
+struct data_bind *data_bind_new(struct link *link, struct cred *cred, const struct session *control,
+                                uint32_t connection_id, const struct session_waker *waker,
+                                data_bind_on_done *on_done, void *user, uint64_t now_ns);
+/* As session_tick(); called right after data_bind_new() it says when patience ends, which does not
+ * move. `b` is gone when that has come. */
+uint64_t data_bind_tick(struct data_bind *b, uint64_t now_ns);
 uint64_t data_bind_due_ns(const struct data_bind *b);
 void data_bind_free(struct data_bind *b); /* on_done() is not called; NULL is fine */

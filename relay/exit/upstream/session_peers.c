@@ -20,6 +20,7 @@
 #define PERM_USED_NS     (300 * NS_PER_S) /* refreshed while the last use is not longer ago */
 #define PERM_RETRY_NS    (5 * NS_PER_S)   /* between attempts to refresh */
 #define REFUSED_NS       (30 * NS_PER_S)  /* how long a refusal is remembered */
+#define PERM_NO_ANSWER   408              /* HTTP's; STUN has no code for silence */
 #define CROWDED_NS       (10 * NS_PER_S)  /* the same for 486 and 508: that may pass */
 
 /* ---- what waits ---- */
@@ -80,13 +81,26 @@ static void perm_put(struct session *s, const void *subject, struct stun_builder
     stun_put_addr(b, STUN_XOR_PEER_ADDRESS, &perm->ip);
 }
 
+static void perm_tell(struct session *s, const struct session_perm *perm, unsigned int code)
+{
+    struct addr ip = perm->ip;
+
+    ip.port = 0;
+    if (s->events->on_permitted)
+        s->events->on_permitted(s->user, &ip, code);
+}
+
 void session_perm_confirm(struct session *s, struct session_perm *perm, uint64_t sent_ns)
 {
+    bool is_new = perm->state != SESSION_PERM_LIVE;
+
     perm->state = SESSION_PERM_LIVE;
     perm->expires_ns = sent_ns + PERM_LIFETIME_NS;
     perm->refresh_ns = sent_ns + PERM_REFRESH_NS;
     session_due_by(s, perm->refresh_ns);
     waiting_send(s, perm);
+    if (is_new)
+        perm_tell(s, perm, 0);
 }
 
 static void perm_on_success(struct session *s, void *subject, const struct stun_msg *msg,
@@ -101,13 +115,10 @@ static void perm_on_success(struct session *s, void *subject, const struct stun_
 static void perm_refuse(struct session *s, struct session_perm *perm, unsigned int code,
                         uint64_t now_ns)
 {
-    struct addr ip = perm->ip;
-
     perm->state = SESSION_PERM_REFUSED;
     perm->refresh_ns = now_ns + (code == 486 || code == 508 ? CROWDED_NS : REFUSED_NS);
     waiting_drop(s, perm);
-    if (s->events->on_peer_refused)
-        s->events->on_peer_refused(s->user, &ip, code);
+    perm_tell(s, perm, code);
 }
 
 /* Without an answer, or with one about us and not about the peer: what is there stays there until
@@ -120,6 +131,7 @@ static void perm_not_answered(struct session *s, struct session_perm *perm, uint
         session_due_by(s, perm->refresh_ns);
     } else {
         perm->state = SESSION_PERM_IDLE;
+        perm_tell(s, perm, PERM_NO_ANSWER);
     }
 }
 

@@ -68,6 +68,19 @@ static void upstream_tick_carriers(struct upstream *x, uint64_t now_ns)
     }
 }
 
+void upstream_probe_all(struct upstream *x)
+{
+    uint64_t now_ns = clock_now_ns();
+    struct list *it, *tmp;
+
+    list_for_each_safe (it, tmp, &x->carriers) {
+        const struct carrier *c = list_entry(it, struct carrier, link);
+
+        if (c->session)
+            session_probe(c->session, now_ns);
+    }
+}
+
 static uint64_t upstream_next_due(struct upstream *x, uint64_t now_ns)
 {
     uint64_t due_ns = now_ns + UPSTREAM_SWEEP_NS;

@@ -46,8 +46,9 @@ void carrier_init(struct carrier *c, struct upstream *x);
 /* Opens a link to `target` and asks for an allocation. Return: 0 or -errno. */
 int carrier_open(struct carrier *c, struct target *target, const struct session_want *want,
                  const struct session_events *events, void *user);
-/* Binds a data connection to `target`, over a ready link if there is one. Return: 0 or -errno. */
-int carrier_bind(struct carrier *c, struct target *target, uint32_t connection_id,
+/* Binds a data connection that the session of `control` was told of, over a ready link if there is
+ * one. Return: 0 or -errno. */
+int carrier_bind(struct carrier *c, const struct carrier *control, uint32_t connection_id,
                  data_bind_on_done *on_done, void *user);
 /* The session of `from` becomes that of `c`, which has none. */
 void carrier_move(struct carrier *c, struct carrier *from, const struct session_events *events,
@@ -101,6 +102,8 @@ void find_start(struct find *f);
 void find_tick(struct find *f, uint64_t now_ns);
 /* A front wants something: shortens the wait of DOWN. */
 void find_hurry(struct find *f);
+/* What a front is told, and find_failed(), when a relay has not answered in time. */
+extern const struct session_ended find_silence;
 /* A session that was made on `target` has failed. */
 void find_failed(struct find *f, const struct target *target, const struct session_ended *ended);
 
@@ -112,6 +115,7 @@ struct ready_link {
     struct target *target;
     struct link *to;
     uint64_t said_ns; /* the last keepalive */
+    bool is_owed;     /* an answer to it */
 };
 
 struct ready_session {
@@ -142,7 +146,7 @@ struct assoc {
     bool opened; /* on_open() was called */
     bool is_closed;
     unsigned int n_busy;    /* callbacks of ours on the stack: the memory must outlive them */
-    uint64_t wait_until_ns; /* a relay that is found later comes too late */
+    uint64_t wait_until_ns; /* for the allocation, from whichever relay */
     struct list binds;      /* struct assoc_bind: data connections on their way */
 };
 
@@ -230,6 +234,7 @@ struct dial {
     uint32_t id;
     unsigned int n_tries;
     uint64_t relay_until_ns, until_ns; /* give up when no relay is found; in any case */
+    uint64_t binding_ns;               /* BINDING since */
     struct carrier carrier;            /* BINDING */
 };
 
@@ -278,5 +283,7 @@ void upstream_tick(struct upstream *x, uint64_t now_ns);
 void upstream_wake(struct upstream *x);
 void upstream_state_changed(struct upstream *x);
 struct session_waker upstream_waker(struct upstream *x);
+/* Something is wrong on the way: every session asks whether its relay is there. */
+void upstream_probe_all(struct upstream *x);
 /* What an Allocate's refusal means to a front. */
 enum exit_result upstream_result(const struct session_ended *ended);
