@@ -222,6 +222,27 @@ START_TEST(a_peer_that_never_answers_is_a_timeout)
 }
 END_TEST
 
+START_TEST(a_machine_without_a_network_fails_the_dial_in_any_step)
+{
+    struct front_dial *d;
+
+    setup_ready();
+    fake_link_error = -ENETUNREACH;
+    d = front_dial(w, PEER); /* no data connection */
+    world_settle(w);
+    assert_dialed(d, EXIT_E_CAPACITY);
+    fake_link_error = 0;
+    (void)dialed(PEER2);
+    fake_link_error = -ENETUNREACH;
+    d = front_dial(w, PEER2); /* no trunk */
+    world_pass_ms(w, 2000);
+    assert_dialed(d, EXIT_E_CAPACITY);
+    fake_link_error = 0;
+    world_pass_ms(w, 5000);
+    (void)dialed(PEER2);
+}
+END_TEST
+
 /* A relay that is gone without a word, as behind a network that swallows everything. */
 START_TEST(a_relay_that_falls_silent_is_told_within_ten_seconds_in_any_step)
 {
@@ -267,27 +288,6 @@ START_TEST(a_stream_whose_relay_falls_silent_ends_soon_after_the_first_who_notic
     world_pass_ms(w, 14000);
     ck_assert_uint_eq(stream->n_closed, 1);
     ck_assert_int_lt(stream->closed_reason, 0);
-}
-END_TEST
-
-START_TEST(a_machine_without_a_network_fails_the_dial_in_any_step)
-{
-    struct front_dial *d;
-
-    setup_ready();
-    fake_link_error = -ENETUNREACH;
-    d = front_dial(w, PEER); /* no data connection */
-    world_settle(w);
-    assert_dialed(d, EXIT_E_CAPACITY);
-    fake_link_error = 0;
-    (void)dialed(PEER2);
-    fake_link_error = -ENETUNREACH;
-    d = front_dial(w, PEER2); /* no trunk */
-    world_pass_ms(w, 2000);
-    assert_dialed(d, EXIT_E_CAPACITY);
-    fake_link_error = 0;
-    world_pass_ms(w, 5000);
-    (void)dialed(PEER2);
 }
 END_TEST
 
@@ -409,9 +409,9 @@ static Suite *suite(void)
     tcase_add_test(t, a_dial_gives_up_after_five_trunks);
     tcase_add_test(t, a_data_connection_that_cannot_be_bound_is_tried_on_another_trunk);
     tcase_add_test(t, a_peer_that_never_answers_is_a_timeout);
+    tcase_add_test(t, a_machine_without_a_network_fails_the_dial_in_any_step);
     tcase_add_test(t, a_relay_that_falls_silent_is_told_within_ten_seconds_in_any_step);
     tcase_add_test(t, a_stream_whose_relay_falls_silent_ends_soon_after_the_first_who_notices);
-    tcase_add_test(t, a_machine_without_a_network_fails_the_dial_in_any_step);
     suite_add_tcase(s, t);
 
     t = tcase_create("hanging up");
