@@ -82,7 +82,7 @@ struct find {
     enum upstream_state state;
     struct target *current;
     uint64_t since_ns, retry_at_ns, searched_ns;
-    uint64_t found_ns; /* `current` */
+    uint64_t found_ns;       /* `current` */
     unsigned int n_failures; /* searches in a row */
     char why[160];
     /* the search */
@@ -192,7 +192,8 @@ void assoc_v6_send(struct assoc *a, const struct addr *peer, const uint8_t *data
 
 /* ---- trunk.c and dial.c ---- */
 
-#define TRUNKS_MAX 48
+#define TRUNKS_MAX    48
+#define TRUNK_OPENING 8 /* at a time */
 
 /* A TCP allocation whose relayed address many streams share: RFC 6062 allows one connection to each
  * peer address and port at a time, so a second one to the same peer takes another trunk. */
