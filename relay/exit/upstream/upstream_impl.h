@@ -49,7 +49,7 @@ int carrier_open(struct carrier *c, struct target *target, const struct session_
 /* Binds a data connection that the session of `control` was told of, over a ready link if there is
  * one. Return: 0 or -errno. */
 int carrier_bind(struct carrier *c, const struct carrier *control, uint32_t connection_id,
-                 data_bind_on_done *on_done, void *user);
+                 data_bind_on_done *on_bound, void *user);
 /* The session of `from` becomes that of `c`, which has none. */
 void carrier_move(struct carrier *c, struct carrier *from, const struct session_events *events,
                   void *user);
