@@ -11,8 +11,8 @@
  *
  * Port 53, UDP and TCP, to any address is DNS: questions of every type are relayed, through
  * the exit, to the configured servers; names that only mean something on one machine or
- * network get NXDOMAIN (UDP). What cannot be relayed is refused at once (RST, ICMP unreachable), never
- * swallowed: a swallowed STUN request costs a browser 40 s.
+ * network get NXDOMAIN (UDP). What cannot be relayed is refused at once (RST, ICMP unreachable),
+ * never swallowed: a swallowed STUN request costs a browser 40 s.
  *
  * Owner:   local.c makes one for each `callveil run` that attaches.
  * Threads: the worker's. Limits: flows, associations, peers' sockets, bytes per stream.
