@@ -225,8 +225,8 @@ int main(void)
     tcase_add_loop_test(t, an_answer_from_a_transparent_socket_reaches_the_app_and_is_not_caught, 0,
                         2);
     tcase_add_loop_test(t, a_train_comes_in_one_piece_and_has_one_destination, 0, 2);
-    tcase_add_loop_test(
-        t, a_port_that_an_app_has_bound_everywhere_is_closed_to_transparent_sockets, 0, 2);
+    tcase_add_loop_test(t, a_port_that_an_app_has_bound_everywhere_is_closed_to_transparent_sockets,
+                        0, 2);
     tcase_add_loop_test(t, datagrams_longer_than_the_mtu_come_whole, 0, 2);
     suite_add_tcase(s, t);
     runner = srunner_create(s);

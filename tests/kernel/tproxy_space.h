@@ -60,13 +60,15 @@ static const char space_script[] =
     " chain pre { type filter hook prerouting priority mangle;\n"
     "  ip daddr { 127.0.0.0/8, " SPACE_NEAR_V4 " } return\n"
     "  ip6 daddr { ::1, " SPACE_NEAR_V6 " } return\n"
-    "  iif lo meta nfproto ipv4 meta l4proto { tcp, udp } tproxy ip to 127.0.0.1:1 meta mark set 1 accept\n"
-    "  iif lo meta nfproto ipv6 meta l4proto { tcp, udp } tproxy ip6 to [::1]:1 meta mark set 1 accept\n }\n"
+    "  iif lo meta nfproto ipv4 meta l4proto { tcp, udp } tproxy ip to 127.0.0.1:1 meta mark set 1 "
+    "accept\n"
+    "  iif lo meta nfproto ipv6 meta l4proto { tcp, udp } tproxy ip6 to [::1]:1 meta mark set 1 "
+    "accept\n }\n"
     "}\n"
     "EOF\n";
 
-/* Return: NULL, or why there can be no such namespace here. What fails although the kernel can do it
- * ends the program: a skipped test must not hide it. */
+/* Return: NULL, or why there can be no such namespace here. What fails although the kernel can do
+ * it ends the program: a skipped test must not hide it. */
 static inline const char *space_enter(void)
 {
     static char why[256];
