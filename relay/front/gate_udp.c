@@ -180,16 +180,16 @@ static bool udp_is_idle(const struct gate_assoc *a, bool is_pressed, uint64_t no
     return a->used_ns + limit_s * NS_PER_S <= now_ns;
 }
 
-/* Ends the one that has been idle for longest, if for long enough. Return: whether there is room
- * now. */
-static bool udp_make_room(struct gate *g, uint64_t now_ns)
+/* Ends the one that has been idle for longest, if for long enough; `but` stays. Return: whether
+ * there is room now. */
+static bool udp_make_room(struct gate *g, const struct gate_assoc *but, uint64_t now_ns)
 {
     struct list *it, *tmp;
 
     list_for_each_safe (it, tmp, &g->assocs) {
         struct gate_assoc *a = list_entry(it, struct gate_assoc, link);
 
-        if (udp_is_idle(a, true, now_ns)) {
+        if (a != but && udp_is_idle(a, true, now_ns)) {
             udp_free(a);
             return true;
         }
@@ -208,7 +208,7 @@ static void udp_on_open(void *user, const struct assoc_opened *opened)
     if (opened->result != EXIT_OK) {
         udp_failed(a, opened->result);
         /* The relay's limit, perhaps: with another one less, the next datagram may try at once. */
-        if (opened->result == EXIT_E_CAPACITY && udp_make_room(a->gate, clock_now_ns()))
+        if (opened->result == EXIT_E_CAPACITY && udp_make_room(a->gate, a, clock_now_ns()))
             a->retry_ns = 0;
         return;
     }
@@ -309,7 +309,7 @@ static struct gate_assoc *udp_new(struct gate *g, const struct addr *source, uin
 {
     struct gate_assoc *a = NULL;
 
-    if (g->n_assocs < GATE_ASSOCS_MAX || udp_make_room(g, now_ns))
+    if (g->n_assocs < GATE_ASSOCS_MAX || udp_make_room(g, NULL, now_ns))
         a = calloc(1, sizeof(*a));
     if (!a) {
         log_limited(LOG_LEVEL_WARNING, "gate: too many UDP ports are in use: one more was refused");
