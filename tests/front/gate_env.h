@@ -302,6 +302,19 @@ static inline struct far *app_connects(const char *to)
     return app;
 }
 
+/* A datagram of the far side, on a heap buffer as above. */
+static inline void far_sends_bytes(struct assoc *a, const char *peer, const void *data, size_t len)
+{
+    uint8_t *copy = malloc(len > 0 ? len : 1);
+    struct addr from = at(peer);
+
+    if (len > 0)
+        memcpy(copy, data, len);
+    a->events->on_datagram(a->user, &from, copy, len, fake_now_ns);
+    tx_flush(env.tx);
+    free(copy);
+}
+
 /* ---- what it got ---- */
 
 #define assert_addr_eq(a, text)                                                                    \

@@ -116,9 +116,9 @@ static void step_far_datagram(struct assoc *a)
     if (d->len > 12)
         buf[2] |= 0x80;
     if (random_below(2))
-        fake_exit_datagram(a, random_below(4) ? SERVER : PEER, buf, d->len);
+        far_sends_bytes(a, random_below(4) ? SERVER : PEER, buf, d->len);
     else
-        fake_exit_datagram(a, a->want.v4 ? peers[random_below(4)] : PEER_V6, "down", 4);
+        far_sends_bytes(a, a->want.v4 ? peers[random_below(4)] : PEER_V6, "down", 4);
 }
 
 static void step_assoc(void)

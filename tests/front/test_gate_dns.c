@@ -60,7 +60,7 @@ static void server_answers(const char *server, size_t i, size_t changed)
     memcpy(buf + d->len, "records", 7);
     if (changed > 0)
         buf[changed - 1] ^= 1;
-    fake_exit_datagram(env.exit.last, server, buf, d->len + 7);
+    far_sends_bytes(env.exit.last, server, buf, d->len + 7);
     tx_flush(env.tx);
 }
 
@@ -166,9 +166,9 @@ START_TEST(an_answer_that_is_not_the_servers_is_dropped)
     for (size_t i = 1; i <= query_len; i++)
         if (i == 1 || i == 2 || i == 5 || i > 12) /* id, number of questions, question */
             server_answers(SERVER, 0, i);
-    fake_exit_datagram(env.exit.last, SERVER, env.exit.sent[0].data, query_len); /* no answer */
+    far_sends_bytes(env.exit.last, SERVER, env.exit.sent[0].data, query_len); /* no answer */
     for (size_t n = 0; n < 12; n++)
-        fake_exit_datagram(env.exit.last, SERVER, env.exit.sent[0].data, n);
+        far_sends_bytes(env.exit.last, SERVER, env.exit.sent[0].data, n);
     check_silence();
     server_answers(SERVER, 0, 0);
     tx_flush(env.tx);
