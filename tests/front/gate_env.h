@@ -263,6 +263,29 @@ static void env_end(void)
     event_base_free(env.base);
 }
 
+/* An exit that only refers to what it is given, until the flush, as one over UDP does: what it
+ * sends is recorded with the rest. */
+static struct exit_ops env_referring_ops;
+static int env_referring_fd;
+static bool env_referring_loses; /* the association, in mid-send */
+
+static inline void env_refer(struct assoc *a, const struct addr *peer, const uint8_t *data,
+                             size_t len, bool dont_fragment)
+{
+    tx_push(env.tx, env_referring_fd, peer, NULL, NULL, 0, data, len);
+    if (env_referring_loses)
+        a->events->on_lost(a->user, EXIT_E_DOWN);
+}
+
+static inline void env_exit_refers(bool loses)
+{
+    env_referring_ops = *env.exit.exit.ops;
+    env_referring_ops.send = env_refer;
+    env_referring_loses = loses;
+    env.exit.exit.ops = &env_referring_ops;
+    env_referring_fd = env.g->udp[0].fd;
+}
+
 /* Second by second, as the worker sweeps. */
 static inline void env_pass(uint64_t seconds)
 {

@@ -225,7 +225,7 @@ static enum exit_result nasty_permit(struct assoc *a, const struct addr *peer)
     if (random_below(20) > 0)
         return plain_ops->permit(a, peer);
     a->events->on_lost(a->user, EXIT_E_DOWN);
-    return EXIT_E_DOWN;
+    return random_below(2) ? EXIT_E_DOWN : EXIT_PENDING;
 }
 
 START_TEST(s40_any_order_of_events_of_a_sealed_app_leaves_nothing_behind)
