@@ -141,6 +141,14 @@ static void relay_describe(void *arg, json_t *root)
                             json_integer((json_int_t)r->settings->tls->not_after_s));
 }
 
+static void relay_state(void *arg, struct stats_state *ret)
+{
+    const struct relay *r = arg;
+
+    if (r->settings->tls)
+        ret->certificate_not_after_s = r->settings->tls->not_after_s;
+}
+
 static bool relay_ready(void *arg)
 {
     struct relay *r = arg;
@@ -198,7 +206,13 @@ static int relay_init_stats(struct relay *r, struct event_base *base)
 {
     const struct conf *conf = r->settings->conf;
     const struct stats_source source = {
-        .arg = r, .sum = relay_sum, .describe = relay_describe, .ready = relay_ready};
+        .role = STATS_relay,
+        .arg = r,
+        .state = relay_state,
+        .sum = relay_sum,
+        .describe = relay_describe,
+        .ready = relay_ready,
+    };
 
     if (conf->stats_listen.family == ADDR_NONE)
         return 0;

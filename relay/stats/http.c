@@ -135,6 +135,7 @@ static void http_answer_ready(struct stats_http *http, struct evhttp_request *re
 static void http_answer_view(struct stats_http *http, struct evhttp_request *req, bool json)
 {
     struct stats_view view = {
+        .role = http->source.role,
         .uptime_s = (clock_now_ns() - http_started_ns) / NS_PER_S,
         .started_s = http_started_s,
     };
@@ -142,6 +143,8 @@ static void http_answer_view(struct stats_http *http, struct evhttp_request *req
     int r = -ENOMEM;
 
     http->source.sum(http->source.arg, &view.counters);
+    if (http->source.state)
+        http->source.state(http->source.arg, &view.state);
     if (body && json)
         r = stats_render_json(&http->source, &view, body);
     else if (body)

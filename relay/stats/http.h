@@ -24,9 +24,22 @@
 
 struct stats_http;
 
+/* What is no count, and may not be there at all. */
+struct stats_state {
+    enum {
+        STATS_LINK_NONE, /* no relay is gone to, or none could be */
+        STATS_LINK_DOWN,
+        STATS_LINK_UP,
+    } datagrams,
+        streams;
+    uint64_t certificate_not_after_s; /* seconds since 1970; 0: there is no certificate */
+};
+
 /* What the endpoint asks the role it serves; all called on the main thread. */
 struct stats_source {
+    enum stats_role role; /* the counters that are shown */
     void *arg;
+    void (*state)(void *arg, struct stats_state *ret); /* may be NULL; *ret is zero */
     void (*sum)(void *arg, struct counters *ret);
     /* Adds role-specific members ("relay": what peers see, ports, certificate, users, ...). */
     void (*describe)(void *arg, json_t *root);
