@@ -95,3 +95,9 @@ void conf_free(struct conf *conf)
     free(conf->file);
     free(conf);
 }
+
+bool conf_stats_is_https(const struct conf *conf)
+{
+    return conf->stats_tls && conf->stats_listen.family != ADDR_NONE &&
+           !addr_is_loopback(&conf->stats_listen);
+}

@@ -9,6 +9,7 @@
  * not the listener's own are refused (DNS rebinding), as are methods other than GET
  * and HEAD, large headers and slow senders; with a token set, every path but
  * /healthz and /readyz asks for "Authorization: Bearer TOKEN" (constant-time). No CORS.
+ * A relay that listens beyond loopback serves it over TLS.
  *
  * The program must ignore SIGPIPE: libevent writes without MSG_NOSIGNAL, and a client
  * that is cut off for its slowness would take the process with it.
@@ -20,6 +21,7 @@
 #include <stdbool.h>
 
 #include "common/net/addr.h"
+#include "common/net/tls.h"
 #include "relay/stats/counters.h"
 
 struct stats_http;
@@ -49,6 +51,9 @@ struct stats_source {
 /* Return: 0, or -1 with a line in the log. `token` may be NULL only for a loopback address. */
 int stats_http_new(struct event_base *base, const struct addr *listen, const char *token,
                    const struct stats_source *source, struct stats_http **ret);
+/* From the next connection on, HTTPS with this certificate (borrowed); NULL: HTTP. At the start,
+ * before the loop turns, and when the certificate changes. */
+void stats_http_set_tls(struct stats_http *http, const struct tls_server *tls);
 void stats_http_free(struct stats_http *http);
 /* The bound address (port 0 in `listen` means any). */
 struct addr stats_http_addr(const struct stats_http *http);
