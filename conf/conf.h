@@ -119,6 +119,10 @@ struct conf *conf_load(const char *file, const char *role);
 struct conf *conf_load_text(const char *text, const char *name, const char *role);
 void conf_free(struct conf *conf);
 
+/* Whose file it is, "relay" or "local": the first section tells. One that does not is taken for the
+ * relay's, whose loader then says what is wrong with it. */
+const char *conf_file_role(const char *file);
+
 /* Whether the statistics are served with TLS. */
 bool conf_stats_is_https(const struct conf *conf);
 
