@@ -56,7 +56,7 @@ void screen_draw(const struct view *view)
     for (size_t i = 0; i < view->n && i < n_rows; i++) {
         fwrite(view->line[i], 1, view_fit(view->line[i], n_columns), stdout);
         /* No newline behind the last row: it would scroll. */
-        fputs(i + 1 < view->n && i + 1 < n_rows ? END_LINE "\r\n" : END_LINE, stdout);
+        fputs(i + 1 < view->n && i + 1 < n_rows ? END_LINE "\n" : END_LINE, stdout);
     }
     fputs(END_PAGE, stdout);
     fflush(stdout);
