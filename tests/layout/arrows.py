@@ -27,7 +27,7 @@ MAY_INCLUDE = {
     "relay/stats/": ["common/base/", "common/net/addr.h", "common/net/tls.h"],
     "relay/turn/": COMMON + ["conf/", "relay/client.h", "relay/exit.h", "relay/guard/",
                              "relay/stats/counters", "relay/usage.h"],
-    "relay/front/": COMMON + ["conf/conf.h", "conf/opaque.h", "relay/client.h", "relay/exit.h",
+    "relay/front/": COMMON + ["conf/conf.h", "conf/opaque.h", "relay/keeper.h", "relay/client.h", "relay/exit.h",
                               "relay/stats/counters"],
     "relay/exit/": COMMON + ["conf/conf.h", "relay/exit.h", "relay/guard/", "relay/stats/counters"],
     "relay/listen/": COMMON + ["conf/conf.h", "relay/client.h", "relay/settings.h",
