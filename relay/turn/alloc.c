@@ -95,6 +95,7 @@ static struct alloc *alloc_new(struct request *req, struct quota_charge *charge)
     alloc->user_listed = req->who.listed;
     alloc->turn = turn;
     alloc->state = ALLOC_OPENING;
+    alloc->made_ns = req->now_ns;
     alloc->id = ++turn->next_id * turn->params.n_workers + turn->params.worker;
     alloc->charge = *charge;
     *charge = (struct quota_charge){0};
