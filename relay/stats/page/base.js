@@ -89,7 +89,7 @@ export function clock(time) {
 // It goes from the address bar to this tab's memory.
 function takeTokenFromAddress() {
   const token = location.hash.slice(1);
-  if (token.length < 16) return;
+  if (token === "") return;
   sessionStorage.setItem(TOKEN_KEY, token);
   history.replaceState(null, "", location.pathname);
 }
