@@ -62,7 +62,7 @@ function scaled(value, base, units) {
 export const bitRate = (bits) => scaled(bits, 1000, ["bit/s", "kbit/s", "Mbit/s", "Gbit/s"]);
 export const byteCount = (bytes) => scaled(bytes, 1000, ["B", "kB", "MB", "GB", "TB"]);
 export const count = (n) => n.toLocaleString("en-US").replaceAll(",", "\u202f");
-export const perSecond = (n) => `${n < 10 && n > 0 ? n.toFixed(1) : count(Math.round(n))}/s`;
+export const perSecond = (n) => `${n < 10 && n % 1 ? n.toFixed(1) : count(Math.round(n))}/s`;
 export const millis = (ms) => `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
 export const percent = (x) => `${(100 * x).toFixed(x > 0 && x < 0.1 ? 2 : 1)} %`;
 

@@ -4,7 +4,8 @@
 import { element, setText } from "/base.js";
 
 const NS = "http://www.w3.org/2000/svg";
-const WIDTH = 300; // one unit per second
+const WIDTH = 300;
+const SPANS = [60, 120, 300]; // seconds: the first one that what is known fits into
 const HEIGHT = 100;
 const TOP = 8;
 
@@ -21,7 +22,7 @@ function roundUp(x) {
 }
 
 export class Chart {
-  #format; #series; #least; #lines; #area; #top; #svg; #title;
+  #format; #series; #least; #area; #top; #svg; #title; #from;
 
   // series: [{ key, label }], `least` is the smallest top of the scale.
   constructor(parent, { title, format, series, least }) {
@@ -34,19 +35,19 @@ export class Chart {
         shown: element("span", { className: i ? "key second" : "key" }, `${label} `, value) };
     });
     this.#area = svg("path", { class: "area" });
-    this.#lines = this.#series.map(({ line }) => line);
     this.#svg = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none",
       role: "img", "aria-label": title });
     for (const y of [TOP, (TOP + HEIGHT) / 2, HEIGHT - 0.5])
       this.#svg.append(svg("line", { class: "grid", x1: 0, x2: WIDTH, y1: y, y2: y }));
-    this.#svg.append(this.#area, ...this.#lines);
+    this.#svg.append(this.#area, ...this.#series.map(({ line }) => line));
     this.#top = element("span", { className: "top", "aria-hidden": "true" });
+    this.#from = element("span");
     parent.append(element("figure", {},
       element("figcaption", {}, element("strong", { text: title }),
         ...this.#series.map(({ shown }) => shown)),
       element("div", { className: "plot" }, this.#svg, this.#top),
       element("div", { className: "axis", "aria-hidden": "true" },
-        element("span", { text: "5 min ago" }), element("span", { text: "now" }))));
+        this.#from, element("span", { text: "now" }))));
   }
 
   // `samples` hold seconds in `t`; a value that is missing, or a pause, breaks the line.
@@ -54,7 +55,8 @@ export class Chart {
     const keys = this.#series.map(({ key }) => key);
     const most = Math.max(...samples.flatMap((s) => keys.map((key) => s[key] ?? 0)), 0);
     const top = roundUp(Math.max(most, this.#least));
-    const x = (s) => (WIDTH - (now - s.t)).toFixed(1);
+    const span = SPANS.find((seconds) => now - samples[0]?.t <= seconds) ?? SPANS[0];
+    const x = (s) => (WIDTH - (now - s.t) * (WIDTH / span)).toFixed(1);
     const y = (value) => (HEIGHT - (HEIGHT - TOP) * (value / top)).toFixed(1);
     const said = [];
     this.#series.forEach(({ key, label, value, line }, i) => {
@@ -82,7 +84,8 @@ export class Chart {
       said.push(`${label} ${text === "–" ? "not known" : text}`);
     });
     setText(this.#top, this.#format(top));
+    setText(this.#from, `${span / 60} min ago`);
     this.#svg.setAttribute("aria-label",
-      `${this.#title}, the last five minutes: now ${said.join(", ")}, scale up to ${this.#format(top)}`);
+      `${this.#title}, the last ${span / 60} minutes: now ${said.join(", ")}, scale up to ${this.#format(top)}`);
   }
 }

@@ -13,8 +13,10 @@ let data;
 // --- step 1: what a page can find out -----------------------------------------------------
 
 const VERDICTS = {
-  private: ["good", "A page learns nothing about this machine here, and neither does a peer."],
-  leaks: ["bad", "In a call that does not insist on the relay, a peer would learn what stands below."],
+  private: ["good", "Nothing of this machine: what a page is told here, and would pass on to a peer, is " +
+    "the relay's address at most."],
+  leaks: ["bad", "In a call that does not insist on the relay, a peer would learn what stands below and, " +
+    "where a router is in between, the router's public address."],
   unsure: ["warn", "This browser lists no address, but that alone proves nothing: without the " +
     "token there is no server here that could show whether it goes around the relay."],
 };
@@ -137,7 +139,7 @@ function showNumbers(r) {
   setList($("call-numbers"), [
     ["The other end sees", r.saw.join(", ") || "–", { id: "call-saw" }],
     ["Path", r.transport ? `relay, from here over ${r.transport.toUpperCase()}` : "relay"],
-    ["There and back", r.echo === undefined ? "–" : millis(r.echo), { id: "call-rtt", value: r.echo ?? "" }],
+    ["There and back", r.echo === undefined ? "–" : `${millis(r.echo)}, through the relay both ways`, { id: "call-rtt", value: r.echo ?? "" }],
     ["Bit rate", `${bitRate(r.bits)} (${byteCount(r.bytes)} so far)`,
       { id: "call-bits", value: Math.round(r.averageBits) }],
     ["Lost", `${percent(r.loss)} of ${r.packets} packets`, { id: "call-loss", value: r.loss }],

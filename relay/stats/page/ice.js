@@ -253,7 +253,7 @@ export async function testCall({ servers, seconds, video, onTick }) {
     picture.stop();
     echo.stop();
     picture.stream.getTracks().forEach((track) => track.stop());
-    video.srcObject = null;
+    // The last picture stays until the next call.
     a.close();
     b.close();
   }

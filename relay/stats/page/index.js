@@ -28,6 +28,9 @@ const FELT = ["drop_bandwidth", "drop_backlog", "drop_send", "drop_down"];
 
 const TRANSPORTS = { udp: "UDP", tcp: "TCP", tls: "TLS", dtls: "DTLS" };
 
+const FLOWS_NOTE = "One line is one relayed address. A call takes one or several: browsers ask for " +
+  "one per network path that they try, and a callveil on somebody's machine keeps a few ready.";
+
 const samples = [];
 let last; // { at, data } of the answer before
 let charts;
@@ -43,7 +46,7 @@ function takeSample(data) {
   const at = performance.now() / 1000;
   const before = last;
   last = { at, data };
-  while (samples.length && at - samples[0].t > KEEP_S) samples.shift();
+  while (samples.length && at - samples[0].t >= KEEP_S) samples.shift();
   // After a pause, or a restart of callveil, there is no rate to speak of.
   if (!before || at - before.at > 5 || data.uptime_s < before.data.uptime_s) return at;
   const per = (key) => Math.max(0, data.counters[key] - before.data.counters[key]) /
@@ -63,6 +66,7 @@ function takeSample(data) {
 }
 
 // Which flow carried how much since the last answer, by front and number.
+// The busiest ones come first.
 function flowRates(data, before) {
   const name = ({ front, id }) => `${front} ${id}`;
   const old = new Map((before?.data.flows ?? []).map((flow) => [name(flow), flow]));
@@ -70,7 +74,7 @@ function flowRates(data, before) {
     const was = old.get(name(flow));
     const rate = (key) => (was ? 8 * (flow[key] - was[key]) / (last.at - before.at) : undefined);
     return { ...flow, up: rate("up_bytes"), down: rate("down_bytes") };
-  });
+  }).sort((a, b) => (b.up + b.down || 0) - (a.up + a.down || 0));
 }
 
 // --- the three answers --------------------------------------------------------------------
@@ -176,7 +180,7 @@ function certificateText(data) {
   const end = new Date(1000 * data.certificate_not_after);
   const days = Math.floor((end - Date.now()) / 86400000);
   const day = end.toLocaleDateString("en", { dateStyle: "medium" });
-  return days < 0 ? `expired on ${day}` : `valid until ${day} (${count(days)} days)`;
+  return days < 0 ? `expired on ${day}` : `valid until ${day} (${count(days)} ${days === 1 ? "day" : "days"})`;
 }
 
 function portsText(counters, family) {
@@ -250,13 +254,15 @@ function flowRow(flow) {
 
 function showFlows(data, before) {
   setText($("n-flows"), count(data.n_flows));
+  setText($("flows-empty"), data.role === "local"
+    ? "No call at the moment. One shows up here as soon as an app asks for a relayed address."
+    : "Nobody uses the relay at the moment.");
   $("flows-empty").hidden = data.n_flows > 0;
   $("flows").hidden = data.n_flows === 0;
   $("flows").tBodies[0].replaceChildren(...flowRates(data, before).map(flowRow));
   const more = data.n_flows - data.flows.length;
   setText($("flows-note"), more > 0 ? `And ${count(more)} older ones, which are not shown.`
-    : "A call often takes more than one line: a browser asks for one relayed address per network " +
-      "path it tries.");
+    : FLOWS_NOTE);
 }
 
 function makeCharts(data) {
@@ -270,7 +276,7 @@ function makeCharts(data) {
     data.role === "local"
       ? new Chart(parent, { title: "Round trip to the relay", format: millis, least: 10,
         series: [{ key: "rtt", label: "now" }] })
-      : new Chart(parent, { title: "Calls", format: count, least: 5,
+      : new Chart(parent, { title: "Relayed addresses", format: count, least: 5,
         series: [{ key: "flows", label: "open" }] }),
     new Chart(parent, { title: "Dropped on the way through", format: perSecond, least: 5,
       series: [{ key: "dropped", label: "now" }] }),
