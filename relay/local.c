@@ -318,6 +318,13 @@ static void local_describe_secrets(void *arg, json_t *root)
     local_stats_describe_secrets(&view, root);
 }
 
+static void local_state(void *arg, struct stats_state *ret)
+{
+    const struct local *l = arg;
+
+    local_stats_state(l->exit, ret);
+}
+
 static bool local_ready(void *arg)
 {
     return local_is_ready(arg);
@@ -325,12 +332,16 @@ static bool local_ready(void *arg)
 
 static int local_init_stats(struct local *l)
 {
-    const struct stats_source source = {.arg = l,
-                                        .sum = local_sum,
-                                        .describe = local_describe,
-                                        .ready = local_ready,
-                                        .describe_secrets = local_describe_secrets,
-                                        .page_token = l->page_token};
+    const struct stats_source source = {
+        .role = STATS_local,
+        .arg = l,
+        .state = local_state,
+        .sum = local_sum,
+        .describe = local_describe,
+        .describe_secrets = local_describe_secrets,
+        .page_token = l->page_token,
+        .ready = local_ready,
+    };
 
     if (l->conf->stats_listen.family == ADDR_NONE)
         return 0;

@@ -127,3 +127,14 @@ void local_stats_describe_secrets(const struct local_view *view, json_t *root)
     mirror_look(view->mirror, addrs, n);
     json_object_set_new(root, "mirror", describe_mirror(view->mirror));
 }
+
+void local_stats_state(struct exit *exit, struct stats_state *ret)
+{
+    struct upstream_status datagrams, streams;
+
+    upstream_exit_status(exit, false, &datagrams);
+    upstream_exit_status(exit, true, &streams);
+    ret->datagrams = datagrams.state == UPSTREAM_READY ? STATS_LINK_UP : STATS_LINK_DOWN;
+    if (streams.state != UPSTREAM_OFF)
+        ret->streams = streams.state == UPSTREAM_READY ? STATS_LINK_UP : STATS_LINK_DOWN;
+}

@@ -9,6 +9,7 @@
 #include "relay/exit.h"
 #include "relay/mirror.h"
 #include "relay/stats/flows.h"
+#include "relay/stats/http.h"
 
 struct local_view {
     struct exit *exit; /* the upstream one */
@@ -23,3 +24,6 @@ struct local_view {
 void local_stats_describe(const struct local_view *view, json_t *root);
 /* Adds the credential to "turn", "own_addresses" and "mirror": for the owner's eyes. */
 void local_stats_describe_secrets(const struct local_view *view, json_t *root);
+
+/* Whether a relay is there for datagrams and for streams; `exit` is the upstream one. */
+void local_stats_state(struct exit *exit, struct stats_state *ret);

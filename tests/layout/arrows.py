@@ -24,7 +24,7 @@ MAY_INCLUDE = {
     "relay/usage": ["common/base/log.h", "conf/suggest.h"],
     "relay/listeners": COMMON + ["conf/conf.h"],
     "relay/guard/": ["common/base/", "common/net/addr.h", "conf/conf.h"],
-    "relay/stats/": ["common/base/", "common/net/addr.h"],
+    "relay/stats/": ["common/base/", "common/net/addr.h", "common/net/tls.h"],
     "relay/turn/": COMMON + ["conf/", "relay/client.h", "relay/exit.h", "relay/guard/",
                              "relay/stats/counters", "relay/stats/flows", "relay/usage.h"],
     "relay/front/": COMMON + ["conf/conf.h", "conf/opaque.h", "relay/keeper.h", "relay/client.h", "relay/exit.h",
@@ -39,6 +39,7 @@ MAY_INCLUDE = {
                                "relay/settings.h", "relay/usage.h"],
     "relay/check/": COMMON + ["conf/", "relay/exit.h", "relay/exit/upstream/upstream.h",
                               "relay/usage.h"],
+    "relay/top/": COMMON + ["conf/", "relay/usage.h"],
     "relay/demo/": COMMON + ["conf/", "relay/local.h", "relay/relay.h", "relay/usage.h"],
     "relay/": ["common/", "conf/", "relay/"],
 }
