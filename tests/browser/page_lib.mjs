@@ -10,7 +10,7 @@ export const {
   RELAY_PID, LOCAL_PID, WORK, SECRET, PORT,
 } = process.env;
 export const LOCAL = "http://127.0.0.1:9642";
-export const RELAY = `http://${relay}:9641`;
+export const RELAY = `https://${relay}:9641`;
 export const PROXY = "--proxy-server=socks5://127.0.0.1:1080";
 export const STRICT = "--webrtc-ip-handling-policy=disable_non_proxied_udp";
 export const DESKTOP = { width: 1280, height: 900 };
@@ -21,7 +21,8 @@ const trouble = [];
 
 // `expected`: console messages that belong to the fault under test.
 export async function openPage(browser, url, { expected = /$^/, permissions, ...options } = {}) {
-  const context = await browser.newContext({ viewport: DESKTOP, permissions, ...options });
+  const context = await browser.newContext({
+    viewport: DESKTOP, ignoreHTTPSErrors: true, permissions, ...options });
   const page = await context.newPage();
   const note = (what) => expected.test(what) || trouble.push(`${url}: ${what}`);
   page.on("console", (message) => {
