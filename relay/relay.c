@@ -140,6 +140,7 @@ static void relay_describe_flows(struct relay *r, json_t *root)
     for (unsigned int i = 0; i < r->shared.n_workers; i++)
         if (!worker_flows(r->shared.workers[i], &until, list))
             log_limited(LOG_LEVEL_WARNING, "stats: worker %u does not answer", i);
+    list->n_all = quota_total(r->shared.quota);
     flows_describe(list, clock_now_ns(), root);
     free(list);
 }

@@ -17,7 +17,9 @@
 #include "relay/listen/listen.h"
 #include "relay/turn/turn.h"
 
-#define WORKER_SWEEP_S 1
+#define WORKER_SWEEP_S       1
+#define WORKER_FLOWS_FRESH_S 5 /* an answer that was too late for its question is good this long   \
+                                */
 
 struct letter {
     struct list link;
@@ -49,6 +51,7 @@ struct worker {
     pthread_cond_t flows_filled;
     struct flow_list flows;                /* under flows_lock, like the next */
     uint64_t n_flows_asked, n_flows_given; /* how often */
+    uint64_t flows_ns;                     /* when they were given */
     pthread_t thread;
     bool running;
 };
@@ -150,6 +153,7 @@ static void deliver_flows(struct worker *w, struct letter *letter)
     w->flows.n = w->flows.n_all = 0;
     turn_flows(w->turn, &w->flows);
     w->n_flows_given++;
+    w->flows_ns = clock_now_ns();
     pthread_cond_signal(&w->flows_filled);
     pthread_mutex_unlock(&w->flows_lock);
     letter_free(letter);
@@ -324,17 +328,17 @@ void worker_ask_flows(struct worker *w)
 
 bool worker_flows(struct worker *w, const struct timespec *until, struct flow_list *list)
 {
-    bool came;
+    bool is_fresh;
 
     pthread_mutex_lock(&w->flows_lock);
     while (w->n_flows_given < w->n_flows_asked &&
            pthread_cond_timedwait(&w->flows_filled, &w->flows_lock, until) == 0)
         ;
-    came = w->n_flows_given > 0 && w->n_flows_given == w->n_flows_asked;
-    if (came)
+    is_fresh = w->flows_ns > 0 && clock_now_ns() - w->flows_ns < WORKER_FLOWS_FRESH_S * NS_PER_S;
+    if (is_fresh)
         flows_append(list, &w->flows);
     pthread_mutex_unlock(&w->flows_lock);
-    return came;
+    return is_fresh;
 }
 
 /* ---- making ---- */

@@ -52,6 +52,7 @@ void worker_drain(struct worker *w);
 const struct counters *worker_counters(const struct worker *w);
 
 /* Asks for the allocations; worker_flows() waits for the answer, until `until` (CLOCK_MONOTONIC) at
- * most, and appends it. Return: false when it did not come. */
+ * most, and appends it, or what was answered a moment before. Return: false when there is neither.
+ */
 void worker_ask_flows(struct worker *w);
 bool worker_flows(struct worker *w, const struct timespec *until, struct flow_list *list);

@@ -107,7 +107,7 @@ void socks5_udp_free(struct socks5_udp *udp);
 /* A datagram of the app; `data` stays until the worker's next flush. */
 void socks5_udp_send(struct socks5_udp *udp, const struct addr *peer, const uint8_t *data,
                      size_t len);
-void socks5_udp_describe(const struct socks5_udp *udp, struct flow *flow);
+void socks5_udp_describe(const struct socks5_udp *udp, struct flow_view *flow);
 /* Whether the association has an address of this family. */
 bool socks5_udp_has(const struct socks5_udp *udp, uint8_t family);
 struct socks5 *socks5_udp_socks(const struct socks5_udp *udp);

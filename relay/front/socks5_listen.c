@@ -193,7 +193,7 @@ void socks5_flows(const struct socks5 *s, struct flow_list *list)
 
     for (it = s->conns.prev; it != &s->conns; it = it->prev) {
         const struct socks5_conn *c = list_entry(it, struct socks5_conn, link);
-        struct flow *flow = c->udp && c->state == SOCKS5_ASSOCIATED ? flows_add(list) : NULL;
+        struct flow_view *flow = c->udp && c->state == SOCKS5_ASSOCIATED ? flows_add(list) : NULL;
 
         if (flow)
             socks5_udp_describe(c->udp, flow);

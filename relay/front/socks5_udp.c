@@ -293,7 +293,7 @@ void socks5_udp_sweep(struct socks5_udp *udp, uint64_t now_ns)
 
 /* ---- stats ---- */
 
-void socks5_udp_describe(const struct socks5_udp *udp, struct flow *flow)
+void socks5_udp_describe(const struct socks5_udp *udp, struct flow_view *flow)
 {
     flow->id = udp->id;
     flow->made_ns = udp->made_ns;

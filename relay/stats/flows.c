@@ -5,15 +5,15 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 
-struct flow *flows_add(struct flow_list *list)
+struct flow_view *flows_add(struct flow_list *list)
 {
-    struct flow *flow;
+    struct flow_view *flow;
 
     list->n_all++;
     if (list->n == FLOWS_MAX)
         return NULL;
     flow = &list->flow[list->n++];
-    *flow = (struct flow){0};
+    *flow = (struct flow_view){0};
     return flow;
 }
 
@@ -34,7 +34,7 @@ static void flows_add_address(json_t *object, const char *name, const struct add
         json_object_set_new(object, name, json_string(addr_format(addr, text, sizeof(text))));
 }
 
-static json_t *flows_object(const struct flow *f, uint64_t now_ns)
+static json_t *flows_object(const struct flow_view *f, uint64_t now_ns)
 {
     uint64_t age_ns = now_ns > f->made_ns ? now_ns - f->made_ns : 0;
     json_t *object = json_pack(

@@ -23,7 +23,7 @@ struct flow_count {
     uint64_t up_packets, up_bytes, down_packets, down_bytes;
 };
 
-struct flow {
+struct flow_view {
     uint64_t id;
     uint64_t made_ns;
     const char *front;     /* "turn", "socks5" */
@@ -35,13 +35,13 @@ struct flow {
 };
 
 struct flow_list {
-    struct flow flow[FLOWS_MAX];
+    struct flow_view flow[FLOWS_MAX];
     size_t n;
     size_t n_all; /* with those that had no room */
 };
 
 /* A place for one more, zeroed, or NULL; counts it in n_all either way. */
-struct flow *flows_add(struct flow_list *list);
+struct flow_view *flows_add(struct flow_list *list);
 void flows_append(struct flow_list *to, const struct flow_list *from);
 
 /* Adds "flows" and "n_flows". */

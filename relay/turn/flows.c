@@ -27,7 +27,7 @@ void turn_flows(const struct turn *turn, struct flow_list *list)
     /* The end of the list has the newest ones. */
     for (it = turn->allocs.prev; it != &turn->allocs; it = it->prev) {
         const struct alloc *alloc = list_entry(it, struct alloc, link);
-        struct flow *flow = flows_add(list);
+        struct flow_view *flow = flows_add(list);
 
         if (!flow)
             continue;

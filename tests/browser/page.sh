@@ -34,8 +34,7 @@ start_background in_far node "$BROWSER_DIR/echo.mjs" $FAR_ADDRESS 7
 start_relay
 local_start
 part page_status status
-part page_check chromium
-part page_check firefox
+part page_check check
 part page_faults relay-gone
 wait "$relay_pid" 2>/dev/null
 start_relay

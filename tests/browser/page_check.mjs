@@ -1,5 +1,5 @@
 // The leak check, in browsers that leak, in others that do not, and in some that only look as if
-// they did not. See page.sh. Arguments: chromium or firefox.
+// they did not. See page.sh. Both browsers at once: most of the time they wait for calls.
 
 import { check, exitStatus, launchChromium } from "./checks.mjs";
 import { launchFirefox } from "./firefox.mjs";
@@ -67,10 +67,10 @@ function checkCall(name, result) {
 
 // --- Chromium -----------------------------------------------------------------------------
 
-async function inChromium(name, args, body) {
-  const browser = await launchChromium(args);
+async function inChromium(args, body) {
+  const browser = await launchChromium(["--hide-scrollbars", ...args]);
   try {
-    const page = await openPage(browser, CHECK, { permissions: undefined });
+    const page = await openPage(browser, CHECK);
     await body(page);
   } finally {
     await browser.close();
@@ -80,23 +80,23 @@ async function inChromium(name, args, body) {
 const CHROMIUM_SETTING = "webrtc-ip-handling-policy=disable_non_proxied_udp";
 
 async function chromiumPart() {
-  await inChromium("plain", [], async (page) => {
-    checkLeaks("plain", await page.evaluate(verdict), CHROMIUM_SETTING);
+  await inChromium([], async (page) => {
+    checkLeaks("Chromium, plain", await page.evaluate(verdict), CHROMIUM_SETTING);
     await page.evaluate(pressAndLook, "microphone");
-    checkLeaks("with a microphone", await page.evaluate(verdict), CHROMIUM_SETTING);
+    checkLeaks("Chromium, with a microphone", await page.evaluate(verdict), CHROMIUM_SETTING);
     await takePictures(page, "check-leaks");
   });
   // It lists no address of its own, and sends from it all the same.
-  await inChromium("no list", ["--webrtc-ip-handling-policy=default_public_interface_only"],
+  await inChromium(["--webrtc-ip-handling-policy=default_public_interface_only"],
     async (page) => {
       const seen = await page.evaluate(verdict);
-      checkLeaks("addresses not listed", seen, CHROMIUM_SETTING);
+      checkLeaks("Chromium, addresses not listed", seen, CHROMIUM_SETTING);
     });
-  await inChromium("strict", [PROXY, STRICT], async (page) => {
-    checkPrivate("strict", await page.evaluate(verdict));
+  await inChromium([PROXY, STRICT], async (page) => {
+    checkPrivate("Chromium, strict", await page.evaluate(verdict));
     await page.evaluate(pressAndLook, "microphone");
-    checkPrivate("strict, with a microphone", await page.evaluate(verdict));
-    checkCall("strict", await page.evaluate(testCall));
+    checkPrivate("Chromium, strict, with a microphone", await page.evaluate(verdict));
+    checkCall("Chromium, strict", await page.evaluate(testCall));
     await takePictures(page, "check-private");
   });
   checkTrouble();
@@ -117,21 +117,21 @@ async function inFirefox(prefs, body) {
 async function firefoxPart() {
   const setting = "media.peerconnection.ice.relay_only";
   await inFirefox({}, async (page) => {
-    checkLeaks("plain", await page.evaluate(verdict), setting);
+    checkLeaks("Firefox, plain", await page.evaluate(verdict), setting);
     const result = await page.evaluate(testCall);
-    check("plain: it says which setting the loopback TURN server needs",
+    check("Firefox, plain: it says which setting the loopback TURN server needs",
       result.word === "no call" && result.more.includes("media.peerconnection.ice.loopback"), result);
   });
   await inFirefox({ "media.peerconnection.ice.no_host": true }, async (page) => {
-    checkLeaks("addresses not listed", await page.evaluate(verdict), setting);
+    checkLeaks("Firefox, addresses not listed", await page.evaluate(verdict), setting);
   });
   await inFirefox({
     "media.peerconnection.ice.loopback": true, "media.peerconnection.ice.relay_only": true,
   }, async (page) => {
-    checkPrivate("strict", await page.evaluate(verdict));
-    checkCall("strict", await page.evaluate(testCall));
+    checkPrivate("Firefox, strict", await page.evaluate(verdict));
+    checkCall("Firefox, strict", await page.evaluate(testCall));
   });
 }
 
-await { chromium: chromiumPart, firefox: firefoxPart }[process.argv[2]]();
+await Promise.all([chromiumPart(), firefoxPart()]);
 process.exit(exitStatus());

@@ -42,7 +42,7 @@ async function localGone(browser) {
   check("a page that is left alone does not grow", await counts() === before);
 }
 
-const browser = await launchChromium();
+const browser = await launchChromium(["--hide-scrollbars"]);
 try {
   await { "relay-gone": relayGone, "wrong-password": wrongPassword, "local-gone": localGone }[
     process.argv[2]](browser);

@@ -151,7 +151,7 @@ async function checkRelayPage(relayPage) {
 
 // --- the suite ----------------------------------------------------------------------------
 
-const browser = await launchChromium();
+const browser = await launchChromium(["--hide-scrollbars"]);
 try {
   await checkToken(browser);
   await checkPrintedAddress(browser);

@@ -22,9 +22,9 @@ static void teardown(void)
     json_decref(root);
 }
 
-static struct flow *add(struct flow_list *to, uint64_t id, const char *user)
+static struct flow_view *add(struct flow_list *to, uint64_t id, const char *user)
 {
-    struct flow *flow = flows_add(to);
+    struct flow_view *flow = flows_add(to);
 
     ck_assert_ptr_nonnull(flow);
     flow->id = id;
@@ -50,7 +50,7 @@ static json_int_t number(const json_t *object, const char *name)
 
 START_TEST(a_flow_says_what_it_carried_and_for_how_long)
 {
-    struct flow *flow = add(&list, 7, "alice");
+    struct flow_view *flow = add(&list, 7, "alice");
     json_t *object;
 
     flow->made_ns = 40 * NS_PER_S;

@@ -222,6 +222,7 @@ export async function testCall({ servers, seconds, video, onTick }) {
     for (const track of picture.stream.getTracks()) a.addTrack(track, picture.stream);
     b.ontrack = ({ streams }) => {
       video.srcObject = streams[0];
+      video.play().catch(() => {});
     };
     const told = await connect(a, b, 15000);
     const start = performance.now();
@@ -253,7 +254,7 @@ export async function testCall({ servers, seconds, video, onTick }) {
     picture.stop();
     echo.stop();
     picture.stream.getTracks().forEach((track) => track.stop());
-    // The last picture stays until the next call.
+    video.pause(); // the last picture stays
     a.close();
     b.close();
   }
