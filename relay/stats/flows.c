@@ -39,7 +39,7 @@ static json_t *flows_object(const struct flow_view *f, uint64_t now_ns)
     uint64_t age_ns = now_ns > f->made_ns ? now_ns - f->made_ns : 0;
     json_t *object = json_pack(
         "{s:I, s:s, s:s, s:f, s:I, s:I, s:I, s:I}", "id", (json_int_t)f->id, "front", f->front,
-        "transport", f->transport, "age_s", (double)(age_ns / NS_PER_MS) / 1000, "up_packets",
+        "transport", f->transport, "age_s", (double)age_ns / NS_PER_S, "up_packets",
         (json_int_t)f->count.up_packets, "up_bytes", (json_int_t)f->count.up_bytes, "down_packets",
         (json_int_t)f->count.down_packets, "down_bytes", (json_int_t)f->count.down_bytes);
     json_t *user = f->user_len > 0 ? json_stringn(f->user, f->user_len) : NULL;

@@ -171,7 +171,26 @@ static void http_answer_page(struct evhttp_request *req, const struct page_file 
         evbuffer_free(body);
 }
 
-static bool http_has_token(const struct stats_http *http, struct evhttp_request *req);
+static bool http_hash_token(const char *token, uint8_t ret_hash[HTTP_TOKEN_LEN])
+{
+    return EVP_Digest(token, strlen(token), ret_hash, NULL, EVP_sha256(), NULL) == 1;
+}
+
+/* Whether the request shows one of the tokens that there are. */
+static bool http_has_token(const struct stats_http *http, struct evhttp_request *req)
+{
+    const char *given = evhttp_find_header(evhttp_request_get_input_headers(req), "Authorization");
+    uint8_t hash[HTTP_TOKEN_LEN];
+
+    if (!given || strncasecmp(given, "Bearer ", 7) != 0)
+        return false;
+    given += 7;
+    given += strspn(given, " ");
+    if (!http_hash_token(given, hash))
+        return false;
+    return (http->has_token && CRYPTO_memcmp(hash, http->token, sizeof(hash)) == 0) ||
+           (http->has_page_token && CRYPTO_memcmp(hash, http->page_token, sizeof(hash)) == 0);
+}
 
 static void http_answer_view(struct stats_http *http, struct evhttp_request *req, bool json)
 {
@@ -290,27 +309,6 @@ static int http_check_host(struct evhttp_request *req)
         port = ssl ? 443 : 80;
     snprintf(authority, sizeof(authority), "%s:%d", evhttp_uri_get_host(uri), port);
     return http_is_own_host(authority, &local, ssl) ? 0 : 421;
-}
-
-static bool http_hash_token(const char *token, uint8_t ret_hash[HTTP_TOKEN_LEN])
-{
-    return EVP_Digest(token, strlen(token), ret_hash, NULL, EVP_sha256(), NULL) == 1;
-}
-
-/* Whether the request shows one of the tokens that there are. */
-static bool http_has_token(const struct stats_http *http, struct evhttp_request *req)
-{
-    const char *given = evhttp_find_header(evhttp_request_get_input_headers(req), "Authorization");
-    uint8_t hash[HTTP_TOKEN_LEN];
-
-    if (!given || strncasecmp(given, "Bearer ", 7) != 0)
-        return false;
-    given += 7;
-    given += strspn(given, " ");
-    if (!http_hash_token(given, hash))
-        return false;
-    return (http->has_token && CRYPTO_memcmp(hash, http->token, sizeof(hash)) == 0) ||
-           (http->has_page_token && CRYPTO_memcmp(hash, http->page_token, sizeof(hash)) == 0);
 }
 
 static void http_on_request(struct evhttp_request *req, void *arg)
