@@ -401,6 +401,8 @@ static void local_announce(const struct local *l)
     if (l->http) {
         struct addr page = stats_http_addr(l->http);
 
+        if (addr_is_any(&page))
+            addr_parse_ip(page.family == ADDR_IPV6 ? "::1" : "127.0.0.1", page.port, &page);
         log_info("stats page at http://%s/#%s", addr_format(&page, text, sizeof(text)),
                  l->page_token);
     }

@@ -31,6 +31,7 @@ own_home
 mkdir -p "$PICTURES"
 start_background in_far node "$BROWSER_DIR/echo.mjs" $FAR_ADDRESS 7
 
+checks_of judge node "$BROWSER_DIR/page_judge.mjs" "$TREE"
 start_relay
 local_start
 part page_status status

@@ -4,7 +4,7 @@
 import { check, exitStatus, launchChromium } from "./checks.mjs";
 import { launchFirefox } from "./firefox.mjs";
 import {
-  LOCAL, PROXY, STRICT, WORK, checkTrouble, laptop, openPage, relay, takePictures, token,
+  LOCAL, PROXY, RELAY, STRICT, WORK, checkTrouble, laptop, openPage, relay, takePictures, token,
 } from "./page_lib.mjs";
 
 const CHECK = `${LOCAL}/check#${token}`;
@@ -85,6 +85,9 @@ async function chromiumPart() {
     await page.evaluate(pressAndLook, "microphone");
     checkLeaks("Chromium, with a microphone", await page.evaluate(verdict), CHROMIUM_SETTING);
     await takePictures(page, "check-leaks");
+    await page.goto(`${RELAY}/check#${token}`);
+    const seen = await page.evaluate(verdict);
+    check("Chromium, plain: the relay's page says \"leaks\" as well", seen.word === "leaks", seen);
   });
   // It lists no address of its own, and sends from it all the same.
   await inChromium(["--webrtc-ip-handling-policy=default_public_interface_only"],

@@ -34,7 +34,7 @@ export async function openPage(browser, url, { expected = /$^/, permissions, ...
     dialog.dismiss();
   });
   page.on("request", (request) => {
-    if (!request.url().startsWith(new URL(url).origin)) note(`request: ${request.url()}`);
+    if (![LOCAL, RELAY].includes(new URL(request.url()).origin)) note(`request: ${request.url()}`);
   });
   await page.goto(url);
   return page;

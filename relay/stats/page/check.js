@@ -17,8 +17,17 @@ const VERDICTS = {
     "the relay's address at most."],
   leaks: ["bad", "In a call that does not insist on the relay, a peer would learn what stands below and, " +
     "where a router is in between, the router's public address."],
-  unsure: ["warn", "This browser lists no address, but that alone proves nothing: without the " +
-    "token there is no server here that could show whether it goes around the relay."],
+  unsure: ["warn"],
+};
+
+const MISSING = {
+  names: () => "This browser sends nothing to this machine's own addresses, but keeps its addresses " +
+    "behind names. Allow the microphone below to see what they stand for.",
+  proof: () => (data.role === "relay"
+    ? "This browser lists no address, but that alone proves nothing: open this page by an address " +
+      "of the relay's that is not loopback, or check on the machine that runs the proxy."
+    : "This browser lists no address, but that alone proves nothing: without the token, or without " +
+      "a network, there is no server here that could show whether it goes around the relay."),
 };
 
 // What a setting is called, how to get there, and "code" in backticks.
@@ -65,13 +74,10 @@ function showCure() {
     .map((text) => withCode(element("li"), text)));
 }
 
-function showVerdict({ verdict, rows }) {
+function showVerdict({ verdict, rows, why }) {
   const [mood, text] = VERDICTS[verdict];
   setText($("verdict-word"), verdict);
-  setText($("verdict-more"), data.role === "relay" && verdict === "unsure"
-    ? "This browser lists no address, but that alone proves nothing: open this page by an " +
-      "address of the relay's that is not loopback, or check on the machine that runs the proxy."
-    : text);
+  setText($("verdict-more"), why ? MISSING[why]() : text);
   setMood($("verdict"), mood);
   $("learned").hidden = rows.length === 0;
   $("learned").tBodies[0].replaceChildren(...rows.map(({ address, what, leaks }) =>
@@ -90,7 +96,8 @@ async function look() {
     const { stun, turn } = serversOf(data);
     const { found, complete } = await gather([...stun, ...turn]);
     showVerdict(judge(found, {
-      relay: data.peers_see, own: data.own_addresses, isProof: complete && stun.length > 0 }));
+      relay: data.peers_see, own: data.own_addresses, isProof: complete && stun.length > 0,
+      isRelayAsked: data.role === "relay" }));
   } catch (error) {
     setText($("verdict-word"), "unsure");
     setText($("verdict-more"), `This browser cannot be asked: ${error.message}`);

@@ -3,8 +3,8 @@
 const GATHER_MS = 6000;
 
 // Whatever says nothing about anybody: no address at all, loopback, and the addresses that are
-// the same in every sealed namespace of `callveil run` (RFC 5737 and RFC 3849 keep them free).
-const NOTHING = [/^0\.0\.0\.0$/, /^::$/, /^127\./, /^::1$/, /^192\.0\.2\./, /^2001:db8:/i];
+// the same in every sealed namespace of `callveil run` (relay/seal/place.h).
+const NOTHING = [/^0\.0\.0\.0$/, /^::$/, /^127\./, /^::1$/, /^192\.0\.2\.2$/, /^fd63:616c:6c76::/i];
 
 export function parseCandidate(line) {
   const words = line.replace(/^candidate:/, "").split(" ");
@@ -67,27 +67,38 @@ export const relayUrls = (data) => (data.listen ?? []).flatMap((url) => {
   return /tcp/.test(scheme) ? [`turn:${host}:${port}?transport=tcp`] : [];
 });
 
-// One row per thing a peer would learn; the verdict is "private", "leaks" or "unsure".
-export function judge(found, { relay, own = [], isProof }) {
+// One row per thing a peer would learn; the verdict is "private", "leaks" or "unsure", and `why`
+// tells of the last one what is missing. `isProof`: a server that only a direct datagram reaches was
+// asked, and so a browser that leaks has shown an address. Then a mere name proves neither: it may
+// stand for an address that says nothing, as in a sealed namespace. `isRelayAsked`: that server is the
+// relay, which tells everybody its own address, and so any answer of its shows a leak.
+export function judge(found, { relay, own = [], isProof, isRelayAsked = false }) {
   const rows = new Map();
   const isSafe = (address) => NOTHING.some((pattern) => pattern.test(address));
   const add = (address, what, leaks) => {
     if (!rows.get(address)?.leaks) rows.set(address, { address, what, leaks });
   };
   let direct = false;
+  let isNamed = false;
   const learn = (address, how) => {
     if (!address || isSafe(address)) return;
     if (relay.includes(address)) add(address, "the relay's address", false);
-    else if (address.endsWith(".local"))
-      add("a name in .local", "stands for an address of this machine; packets sent under it " +
-        "come from that address", true);
+    else if (address.endsWith(".local")) {
+      isNamed = true;
+      add("a name in .local", "stands for an address that this browser keeps from pages without " +
+        "a microphone", !isProof);
+    }
     else if (own.includes(address)) add(address, `this machine's own address${how}`, true);
     else add(address, `an address that is not the relay's${how}`, true);
   };
+  if (isRelayAsked && found.some(({ type }) => type === "srflx"))
+    add("this machine's own", "this browser reached the relay directly, past any proxy: a peer would " +
+      "be reached in the same way", true);
   for (const { type, address, related } of found) {
     learn(address, type === "host" ? "" : ", as a server on the way saw it");
     learn(related, ", told along with the relay's (\u201craddr\u201d)");
-    direct ||= type !== "relay" && !isSafe(address) && !relay.includes(address);
+    direct ||= type !== "relay" && !isSafe(address) && !relay.includes(address) &&
+      (!address.endsWith(".local") || !isProof);
   }
   // A name or a missing list hides nothing from whoever gets the packets.
   if (direct)
@@ -95,8 +106,9 @@ export function judge(found, { relay, own = [], isProof }) {
       add(address, "this machine's own address: its packets would come from it, or from the " +
         "public address of the router in front of it", true);
   const all = [...rows.values()].sort((a, b) => b.leaks - a.leaks);
-  const leaks = all.some((row) => row.leaks);
-  return { rows: all, verdict: leaks ? "leaks" : isProof ? "private" : "unsure" };
+  if (all.some((row) => row.leaks)) return { rows: all, verdict: "leaks" };
+  if (isNamed) return { rows: all, verdict: "unsure", why: "names" };
+  return isProof ? { rows: all, verdict: "private" } : { rows: all, verdict: "unsure", why: "proof" };
 }
 
 export function browserName() {

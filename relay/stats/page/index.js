@@ -116,7 +116,10 @@ function answerPast(data) {
     [word, mood, more] = ["This browser leaks", "bad", "callveil has no other way out, but this " +
       "browser would also go around it in a call."];
   } else if (browser.state !== "asking") {
-    [word, mood, more] = ["Not by callveil", "warn", browser.state === "done"
+    [word, mood, more] = ["Not by callveil", "warn", browser.why === "names"
+      ? "It has no other way out. This browser keeps its addresses behind names: the check can tell " +
+        "what they stand for."
+      : browser.state === "done"
       ? "It has no other way out. To tell whether this browser goes around it, open the address " +
         "that callveil printed at its start (it ends in # and a token)."
       : "It has no other way out. This browser cannot be asked."];
@@ -301,9 +304,10 @@ async function askBrowser(data) {
     // Without the TURN server: an allocation would show up here as a call.
     const { stun } = serversOf(data);
     const { found, complete } = await gather(stun);
-    const { verdict } = judge(found, {
-      relay: data.peers_see, own: data.own_addresses, isProof: complete && stun.length > 0 });
-    browser = { key, state: "done", verdict };
+    const { verdict, why } = judge(found, {
+      relay: data.peers_see, own: data.own_addresses, isProof: complete && stun.length > 0,
+      isRelayAsked: data.role === "relay" });
+    browser = { key, state: "done", verdict, why };
   } catch {
     browser = { key, state: "cannot" };
   }
