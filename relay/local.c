@@ -21,6 +21,7 @@
 #include "relay/listen/listen.h"
 #include "relay/listeners.h"
 #include "relay/local_stats.h"
+#include "relay/mirror.h"
 #include "relay/settings.h"
 #include "relay/stats/http.h"
 #include "relay/turn/turn.h"
@@ -43,6 +44,9 @@ struct local {
     struct stats_http *http;
     /* the TURN front, a relay's own with a configuration that is made here */
     char password[LOCAL_PASSWORD_LEN + 1];
+    char page_token[LOCAL_PASSWORD_LEN + 1]; /* of the stats page, see http.h */
+    struct mirror *mirror;
+    struct flow_list *flows; /* scratch of the stats */
     uint8_t nonce_secret[AUTH_SECRET_LEN], cookie_secret[32];
     struct addr turn_addr;
     struct settings *settings;
@@ -56,6 +60,12 @@ struct local {
 
 /* ---- the TURN front ---- */
 
+static void local_write_hex(char *text, const uint8_t bytes[LOCAL_PASSWORD_LEN / 2])
+{
+    for (size_t i = 0; i < LOCAL_PASSWORD_LEN / 2; i++)
+        snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+}
+
 static int local_draw_secrets(struct local *l)
 {
     uint8_t bytes[LOCAL_PASSWORD_LEN / 2];
@@ -64,8 +74,10 @@ static int local_draw_secrets(struct local *l)
         RAND_bytes(l->nonce_secret, sizeof(l->nonce_secret)) != 1 ||
         RAND_bytes(l->cookie_secret, sizeof(l->cookie_secret)) != 1)
         return -1;
-    for (size_t i = 0; i < sizeof(bytes); i++)
-        snprintf(l->password + 2 * i, 3, "%02x", bytes[i]);
+    local_write_hex(l->password, bytes);
+    if (RAND_bytes(bytes, sizeof(bytes)) != 1)
+        return -1;
+    local_write_hex(l->page_token, bytes);
     OPENSSL_cleanse(bytes, sizeof(bytes));
     return 0;
 }
@@ -273,19 +285,37 @@ static void local_sum(void *arg, struct counters *ret)
     counters_sum(ret, &l->counters);
 }
 
-static void local_describe(void *arg, json_t *root)
+static struct local_view local_view(const struct local *l)
 {
-    struct local *l = arg;
-    const struct local_view view = {
+    return (struct local_view){
         .exit = l->exit,
         .socks5 = local_socks5_addr(l),
         .turn = l->turn_addr,
         .turn_user = LOCAL_TURN_USER,
-        /* Who may read it is who has the token. */
-        .turn_password = l->conf->stats_token ? l->password : NULL,
+        .turn_password = l->password,
+        .flows = l->flows,
+        .mirror = l->mirror,
     };
+}
 
+static void local_describe(void *arg, json_t *root)
+{
+    const struct local *l = arg;
+    const struct local_view view = local_view(l);
+
+    l->flows->n = l->flows->n_all = 0;
+    if (l->turn)
+        turn_flows(l->turn, l->flows);
+    if (l->socks5)
+        socks5_flows(l->socks5, l->flows);
     local_stats_describe(&view, root);
+}
+
+static void local_describe_secrets(void *arg, json_t *root)
+{
+    const struct local_view view = local_view(arg);
+
+    local_stats_describe_secrets(&view, root);
 }
 
 static void local_state(void *arg, struct stats_state *ret)
@@ -308,11 +338,17 @@ static int local_init_stats(struct local *l)
         .state = local_state,
         .sum = local_sum,
         .describe = local_describe,
+        .describe_secrets = local_describe_secrets,
+        .page_token = l->page_token,
         .ready = local_ready,
     };
 
     if (l->conf->stats_listen.family == ADDR_NONE)
         return 0;
+    l->mirror = mirror_new(l->base);
+    l->flows = calloc(1, sizeof(*l->flows));
+    if (!l->mirror || !l->flows)
+        return 1;
     return stats_http_new(l->base, &l->conf->stats_listen, l->conf->stats_token, &source,
                           &l->http) < 0;
 }
@@ -362,6 +398,14 @@ static void local_announce(const struct local *l)
     if (l->turn_addr.family != ADDR_NONE)
         log_info("loopback TURN at %s: username %s credential %s",
                  addr_format(&l->turn_addr, text, sizeof(text)), LOCAL_TURN_USER, l->password);
+    if (l->http) {
+        struct addr page = stats_http_addr(l->http);
+
+        if (addr_is_any(&page))
+            addr_parse_ip(page.family == ADDR_IPV6 ? "::1" : "127.0.0.1", page.port, &page);
+        log_info("stats page at http://%s/#%s", addr_format(&page, text, sizeof(text)),
+                 l->page_token);
+    }
 }
 
 int local_start(struct conf *conf, struct event_base *base, struct local **ret)
@@ -422,6 +466,8 @@ void local_free(struct local *l)
     if (!l)
         return;
     stats_http_free(l->http);
+    mirror_free(l->mirror);
+    free(l->flows);
     socks5_free(l->socks5);
     /* Allocations first: they hold clients of the listeners. */
     if (l->turn)
