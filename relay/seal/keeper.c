@@ -1,6 +1,7 @@
 #include "relay/seal/keeper.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -213,6 +214,31 @@ static int keeper_make(struct keeper_ready *ready, int fds[KEEPER_N_PASSED])
     return 0;
 }
 
+/* What it got by fork(2) and has no use for, the maker's end of our own proxy's connection among
+ * them: that one is to end when the maker closes it. */
+static void keeper_close_others(int control, int link)
+{
+    unsigned int low = (unsigned int)(control < link ? control : link);
+    unsigned int high = (unsigned int)(control < link ? link : control);
+
+    if (low > 3)
+        (void)close_range(3, low - 1, 0);
+    if (high > low + 1)
+        (void)close_range(low + 1, high - 1, 0);
+    (void)close_range(high + 1, ~0U, 0);
+}
+
+/* Nobody waits for output of ours, or for its end. */
+static void keeper_leave_terminal(void)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    for (int fd = 0; fd <= 2 && null >= 0; fd++)
+        (void)dup2(null, fd);
+    if (null > 2)
+        close(null);
+}
+
 /* A session of its own: the terminal's Ctrl-C and Ctrl-Z are the app's. Signals that somebody sends
  * to the whole family end it by default, and the app's network with it. */
 __attribute__((noreturn)) static void keeper_main(int control, int link)
@@ -221,6 +247,7 @@ __attribute__((noreturn)) static void keeper_main(int control, int link)
     int fds[KEEPER_N_PASSED];
 
     setsid();
+    keeper_close_others(control, link);
     ready.status = keeper_make(&ready, fds);
     /* After unshare(2), which clears it; the maker may be gone by now, which the socket tells. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -231,6 +258,7 @@ __attribute__((noreturn)) static void keeper_main(int control, int link)
         _exit(1);
     for (int i = 0; i < KEEPER_N_PASSED; i++)
         close(fds[i]);
+    keeper_leave_terminal();
     /* The app is this user too. Its user namespace is another one, which alone would keep ptrace(2)
      * away; this does so whatever the namespaces. */
     prctl(PR_SET_DUMPABLE, 0);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -69,6 +70,19 @@ static int proxy_serve(struct conf *conf, int fd)
     return status;
 }
 
+/* Only what it logs goes to where the app's output goes. */
+static void proxy_leave_terminal(void)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (null < 0)
+        return;
+    (void)dup2(null, STDIN_FILENO);
+    (void)dup2(null, STDOUT_FILENO);
+    if (null > STDERR_FILENO)
+        close(null);
+}
+
 /* A session of its own: the terminal's signals are the app's. */
 __attribute__((noreturn)) static void proxy_main(const struct outside_want *want, int fd)
 {
@@ -76,6 +90,7 @@ __attribute__((noreturn)) static void proxy_main(const struct outside_want *want
     sigset_t none;
 
     setsid();
+    proxy_leave_terminal();
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     prctl(PR_SET_NAME, "callveil-local");
     prctl(PR_SET_DUMPABLE, 0); /* it holds the relay's password */
