@@ -50,15 +50,14 @@ void app_clean_environment(void)
 
 /* ---- what it may not do ---- */
 
-/* Namespaces that it makes give it capabilities again, over these and nothing else. */
+/* Namespaces that it makes give it capabilities again, over these and nothing else. The bounding set
+ * stays: without it execve(2) of a file with capabilities (ping) fails, when it may well run without
+ * them. */
 static int app_drop_capabilities(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
 
-    for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-        if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
-            return -errno;
     if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
         return -errno;
     if (syscall(SYS_capset, &header, none) < 0)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -83,6 +84,17 @@ static void proxy_leave_terminal(void)
         close(null);
 }
 
+/* Each flow of the app is a descriptor or two. The app's own limit stays as it is. */
+static void proxy_raise_limits(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 /* A session of its own: the terminal's signals are the app's. */
 __attribute__((noreturn)) static void proxy_main(const struct outside_want *want, int fd)
 {
@@ -94,6 +106,7 @@ __attribute__((noreturn)) static void proxy_main(const struct outside_want *want
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     prctl(PR_SET_NAME, "callveil-local");
     prctl(PR_SET_DUMPABLE, 0); /* it holds the relay's password */
+    proxy_raise_limits();
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     conf = proxy_load(want);

@@ -73,8 +73,7 @@ def connect(address, port, family=None, kind=socket.SOCK_STREAM):
 
 
 def command(*argv):
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                          stderr=subprocess.PIPE, text=True, timeout=20)
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=20)
     return "done" if done.returncode == 0 else "failed"
 
 
@@ -407,8 +406,8 @@ def type_into_the_terminal():
 @attempt
 def sudo_and_other_ways_up():
     with open("/proc/self/status") as f:
-        lines = dict(line.rstrip().split(":\t", 1) for line in f if ":\t" in line)
-    none = all(int(lines[k], 16) == 0 for k in ("CapPrm", "CapEff", "CapInh", "CapBnd", "CapAmb"))
+        lines = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+    none = all(int(lines[k], 16) == 0 for k in ("CapPrm", "CapEff", "CapInh", "CapAmb"))
     return f"caps {'none' if none else 'some'} no-new-privs {lines['NoNewPrivs']}"
 
 
@@ -442,12 +441,13 @@ def exhaust():
     sockets, n_tcp = [], 0
     try:
         for i in range(3000):
+            time.sleep(0.02 if i % 20 == 0 else 0)  # or the capture would miss some
             s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             s.setblocking(False)
             sockets.append(s)
             for k in range(2):
                 try:
-                    s.sendto(PAYLOAD, (f"198.18.{i % 250}.{i // 250 + k}", 1000 + i))
+                    s.sendto(PAYLOAD, (f"198.19.{i % 250}.{i // 250 + k}", 1000 + i))
                 except OSError:
                     pass
     except OSError:
@@ -503,7 +503,7 @@ def keep_talking():
 def main():
     for name in sys.argv[1:]:
         # Each in a process of its own: some change what they are in.
-        pid = os.fork()
+        pid = os.fork() if len(sys.argv) > 2 else 0
         if pid:
             os.waitpid(pid, 0)
             continue
