@@ -28,10 +28,12 @@ static bool dns_read_name(struct reader *r, char *ret)
         uint8_t label_len = reader_u8(r);
         const uint8_t *label = label_len < 64 ? reader_bytes(r, label_len) : NULL;
 
-        if (!label || r->failed || len + label_len + 1 > DNS_NAME_MAX + 1)
+        if (!label)
             return false;
         if (label_len == 0)
             break;
+        if (len + label_len > DNS_NAME_MAX)
+            return false;
         for (uint8_t i = 0; i < label_len; i++)
             ret[len++] = dns_char(label[i]);
         ret[len++] = '.';

@@ -91,6 +91,8 @@ static void gate_on_datagrams(evutil_socket_t fd, short what, void *arg)
 
 static int gate_watch(struct gate *g, struct gate_catch *c, event_callback_fn on_readable)
 {
+    /* Whatever its maker thought of: one accept(2) that waits would stop all of us. */
+    (void)evutil_make_socket_nonblocking(c->fd);
     event_assign(&c->readable, g->params.base, c->fd, EV_READ | EV_PERSIST, on_readable, c);
     return event_add(&c->readable, NULL) < 0 ? -ENOMEM : 0;
 }

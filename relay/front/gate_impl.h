@@ -24,10 +24,16 @@
 #define GATE_WAITING_MAX 8 /* datagrams of one source while its association is opened */
 #define GATE_PENDING_MAX 65536
 
-/* RFC 4787, REQ-5: five minutes are recommended, two are the least. The least is what a mapping
- * gets when there is no room for another one. */
-#define GATE_IDLE_S      300
-#define GATE_IDLE_LEAST  120
+/* RFC 4787, REQ-5: five minutes are recommended, two are the least, and for the well-known ports of
+ * applications whose way is known it may be less: a browser takes a new source for each QUIC
+ * connection (443), which is over after half a minute without traffic, and each is an allocation
+ * that the relay counts. The least is what a mapping gets when there is no room for another one. */
+#define GATE_IDLE_S             300
+#define GATE_IDLE_LEAST_S       120
+#define GATE_IDLE_KNOWN_S       60
+#define GATE_IDLE_KNOWN_LEAST_S 30
+#define GATE_KNOWN_PORTS        1024
+
 #define GATE_PEER_IDLE_S 120
 #define GATE_DNS_IDLE_S  60
 #define GATE_RETRY_S     1 /* after an association that could not be opened */
@@ -79,9 +85,10 @@ bool gate_is_multicast(const struct addr *addr);
 
 /* ---- gate_tcp.c ---- */
 
+/* Takes an accepted socket: its own address is where the app wanted to. */
 void gate_tcp_accept(struct gate *g, int fd);
-/* Takes the accepted socket `fd`, from the app to `to`. */
-void gate_tcp_take(struct gate *g, int fd, const struct addr *to);
+/* Takes the app's stream to `to`. */
+void gate_tcp_take(struct gate *g, struct stream *app, const struct addr *to);
 void gate_tcp_free_all(struct gate *g);
 
 /* ---- gate_udp.c ---- */

@@ -111,15 +111,12 @@ static struct gate_flow *flow_new(struct gate *g, struct stream *app)
     return flow;
 }
 
-void gate_tcp_take(struct gate *g, int fd, const struct addr *to)
+void gate_tcp_take(struct gate *g, struct stream *app, const struct addr *to)
 {
     struct exit *exit = g->params.exit;
-    struct stream *app = stream_accept(g->params.pool, fd, NULL, false, GATE_PENDING_MAX);
     struct gate_flow *flow = NULL;
     struct addr peer = *to;
 
-    if (!app)
-        return;
     counter_add(&g->params.counters->gate_connects, 1);
     if (to->port == GATE_DNS_PORT)
         peer = gate_dns_server(g->dns);
@@ -133,12 +130,16 @@ void gate_tcp_take(struct gate *g, int fd, const struct addr *to)
 
 void gate_tcp_accept(struct gate *g, int fd)
 {
+    struct stream *app;
     struct addr to;
 
-    if (sock_local_addr(fd, &to) < 0)
+    if (sock_local_addr(fd, &to) < 0) {
         close(fd);
-    else
-        gate_tcp_take(g, fd, &to);
+        return;
+    }
+    app = stream_accept(g->params.pool, fd, NULL, false, GATE_PENDING_MAX);
+    if (app)
+        gate_tcp_take(g, app, &to);
 }
 
 void gate_tcp_free_all(struct gate *g)

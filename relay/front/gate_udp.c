@@ -43,6 +43,7 @@ struct gate_assoc {
     struct addr source;
     struct assoc *assoc;
     bool is_open;
+    bool is_known;    /* it has only sent to well-known ports */
     uint64_t used_ns; /* the app sent; what comes in does not count (RFC 4787, REQ-6) */
     uint64_t retry_ns;
     struct list waiting;
@@ -170,19 +171,32 @@ static void udp_free(struct gate_assoc *a)
     free(a);
 }
 
-/* Ends the association that has been idle for longest, if for long enough. `but` stays. Return:
- * whether there is room now. */
+static bool udp_is_idle(const struct gate_assoc *a, bool is_pressed, uint64_t now_ns)
+{
+    uint64_t limit_s = is_pressed ? GATE_IDLE_LEAST_S : GATE_IDLE_S;
+
+    if (a->is_known)
+        limit_s = is_pressed ? GATE_IDLE_KNOWN_LEAST_S : GATE_IDLE_KNOWN_S;
+    return a->used_ns + limit_s * NS_PER_S <= now_ns;
+}
+
+/* Ends the one that has been idle for longest, if for long enough; `but` stays. Return: whether
+ * there is room now. */
 static bool udp_make_room(struct gate *g, const struct gate_assoc *but, uint64_t now_ns)
 {
-    struct gate_assoc *idlest;
+    struct list *it, *tmp;
 
-    if (list_empty(&g->assocs))
-        return false;
-    idlest = list_entry(g->assocs.next, struct gate_assoc, link);
-    if (idlest == but || idlest->used_ns + GATE_IDLE_LEAST * NS_PER_S > now_ns)
-        return false;
-    udp_free(idlest);
-    return true;
+    list_for_each_safe (it, tmp, &g->assocs) {
+        struct gate_assoc *a = list_entry(it, struct gate_assoc, link);
+
+        if (a != but && udp_is_idle(a, true, now_ns)) {
+            udp_free(a);
+            return true;
+        }
+        if (a->used_ns + GATE_IDLE_KNOWN_LEAST_S * NS_PER_S > now_ns)
+            break;
+    }
+    return false;
 }
 
 /* ---- events of the exit ---- */
@@ -303,6 +317,7 @@ static struct gate_assoc *udp_new(struct gate *g, const struct addr *source, uin
     }
     a->gate = g;
     a->source = *source;
+    a->is_known = true;
     list_init(&a->waiting);
     list_append(&g->assocs, &a->link);
     hash_insert(&g->by_source, &a->by_source, hash);
@@ -316,6 +331,7 @@ static void udp_send_from(struct gate_assoc *a, const struct rx_packet *packet, 
     struct gate *g = a->gate;
 
     a->used_ns = now_ns;
+    a->is_known = a->is_known && packet->to.port < GATE_KNOWN_PORTS;
     list_remove(&a->link);
     list_append(&g->assocs, &a->link);
     if (!a->assoc && a->retry_ns <= now_ns)
@@ -362,9 +378,10 @@ void gate_udp_sweep(struct gate *g, uint64_t now_ns)
     list_for_each_safe (it, tmp, &g->assocs) {
         struct gate_assoc *a = list_entry(it, struct gate_assoc, link);
 
-        if (a->used_ns + GATE_IDLE_S * NS_PER_S > now_ns)
+        if (a->used_ns + GATE_IDLE_KNOWN_S * NS_PER_S > now_ns)
             break;
-        udp_free(a);
+        if (udp_is_idle(a, false, now_ns))
+            udp_free(a);
     }
 }
 
