@@ -147,26 +147,6 @@ void tls_client_free(struct tls_client *t)
     free(t);
 }
 
-/* ---- pins ---- */
-
-bool tls_pin_parse(const char *text, unsigned char ret_digest[TLS_PIN_LEN])
-{
-    unsigned char digest[TLS_PIN_LEN + 1]; /* the padding is decoded too */
-    char again[TLS_PIN_TEXT_LEN];
-
-    if (strlen(text) != TLS_PIN_TEXT_LEN - 1 || strncmp(text, "sha256/", 7) != 0 ||
-        EVP_DecodeBlock(digest, (const unsigned char *)text + 7, TLS_PIN_TEXT_LEN - 8) !=
-            (int)sizeof(digest))
-        return false;
-    /* OpenSSL passes over blanks and takes stray bits; the only text of a pin is the one that we
-     * would write. */
-    tls_pin_format(digest, again);
-    if (strcmp(text, again) != 0)
-        return false;
-    memcpy(ret_digest, digest, TLS_PIN_LEN);
-    return true;
-}
-
 /* ---- one server ---- */
 
 /* The host name as it stands in certificates: without the root's dot. Return: whether it can be

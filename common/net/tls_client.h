@@ -24,9 +24,6 @@ struct tls_client;
 int tls_client_new(const char *ca_file, struct tls_client **ret, char *ret_error, size_t error_len);
 void tls_client_free(struct tls_client *t); /* NULL is fine */
 
-/* A pin as text, "sha256/" + base64 of 32 bytes. Return: whether it is one. */
-bool tls_pin_parse(const char *text, unsigned char ret_digest[32]);
-
 /* An SSL on the verge of its handshake as a client (no BIO yet). `name` is a host name or an IP
  * literal without brackets: SNI for a host name, and what is verified unless `n_pins` > 0.
  * Copies what it keeps. Return: NULL when memory is short. */

@@ -329,7 +329,7 @@ static inline void bench_setup(void)
     b.pool = stream_pool_new(b.base);
     b.tls = test_tls_server();
     b.trust = cert_client(NULL);
-    ck_assert(tls_pin_parse(b.tls->pin, b.pin[0]));
+    ck_assert(pin_parse(b.tls->pin, b.pin[0]));
     b.env = (struct link_env){
         .base = b.base,
         .rx = rx_batch_new(),

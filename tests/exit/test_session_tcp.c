@@ -296,7 +296,7 @@ static void bind_setup(void)
     done_stream = NULL;
     w->wire = fake_wire_new(LINK_TCP);
     relay->wire = w->wire;
-    b = data_bind_new(w->wire->link, &w->cred, 0xCAFE, &waker, on_done, NULL, fake_now_ns);
+    b = data_bind_new(w->wire->link, &w->cred, NULL, 0xCAFE, &waker, on_done, NULL, fake_now_ns);
     ck_assert_ptr_nonnull(b);
 }
 
@@ -350,10 +350,29 @@ START_TEST(a_link_that_is_open_already_is_asked_at_once)
     w->wire = relay->wire = fake_wire_new(LINK_TLS);
     link_set_events(w->wire->link, NULL, NULL);
     fake_wire_open(w->wire);
-    b = data_bind_new(w->wire->link, &w->cred, 0xCAFE, &waker, on_done, NULL, fake_now_ns);
+    b = data_bind_new(w->wire->link, &w->cred, NULL, 0xCAFE, &waker, on_done, NULL, fake_now_ns);
     fake_relay_expect(relay, STUN_CONNECTION_BIND, &req);
     fake_relay_success(relay, &req);
     ck_assert_int_eq(done_result, EXIT_OK);
+}
+END_TEST
+
+START_TEST(it_is_signed_with_the_nonce_of_its_control_connection)
+{
+    static const struct session_waker waker = {.wake = no_wake};
+    const char *nonce = session_proof(w->session)->nonce, *sent;
+    size_t len = 0;
+
+    /* Another session of the user's was given one since. */
+    w->cred.proof.nonce[strlen(w->cred.proof.nonce) - 1] ^= 1;
+    data_bind_free(b);
+    w->wire = relay->wire = fake_wire_new(LINK_TCP);
+    b = data_bind_new(w->wire->link, &w->cred, w->session, 0xCAFE, &waker, on_done, NULL,
+                      fake_now_ns);
+    opened();
+    sent = (const char *)stun_get(&req.msg, STUN_NONCE, &len);
+    ck_assert_uint_eq(len, strlen(nonce));
+    ck_assert_mem_eq(sent, nonce, len);
 }
 END_TEST
 
@@ -489,6 +508,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(binds, bind_setup, bind_teardown);
     tcase_add_test(binds, a_bound_connection_is_handed_over_with_the_bytes_behind_the_answer);
     tcase_add_test(binds, a_link_that_is_open_already_is_asked_at_once);
+    tcase_add_test(binds, it_is_signed_with_the_nonce_of_its_control_connection);
     tcase_add_loop_test(binds, a_nonce_of_the_control_connection_may_be_refused, 0, 3);
     tcase_add_test(binds, challenges_without_end_are_a_refusal);
     tcase_add_test(binds, credentials_refused_twice_are_a_refusal);

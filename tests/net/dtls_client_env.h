@@ -226,7 +226,7 @@ static void client_use_pin(void)
 {
     unsigned char pins[1][32];
 
-    ck_assert(tls_pin_parse(b.tls->pin, pins[0]));
+    ck_assert(pin_parse(b.tls->pin, pins[0]));
     client_use(NULL, NAME, pins, 1);
 }
 

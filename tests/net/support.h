@@ -15,6 +15,8 @@
 
 #include "common/base/clock.h"
 #include "common/net/tls.h"
+#include "conf/url.h"
+#include "conf/value.h"
 
 struct temp_pair {
     char dir[64];
@@ -80,4 +82,12 @@ static inline int run_suite(Suite *suite)
     n_failed = srunner_ntests_failed(runner);
     srunner_free(runner);
     return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* A pin as `callveil join` reads it. */
+static inline bool pin_parse(const char *text, unsigned char ret[URL_PIN_LEN])
+{
+    char why[VALUE_WHY_LEN];
+
+    return url_pin_parse(text, ret, why) == 0;
 }

@@ -19,12 +19,15 @@ struct link {
 
 static struct fake_wire *wires;
 
+int fake_link_error;
+
 struct fake_wire *fake_wire_new(enum link_kind kind)
 {
     struct link_to to = {.kind = kind};
-    struct link *link;
+    struct link *link = NULL;
+    int r = link_new(NULL, &to, NULL, NULL, &link);
 
-    link_new(NULL, &to, NULL, NULL, &link);
+    assert(r == 0 && link);
     return link->wire;
 }
 
@@ -102,8 +105,11 @@ void fake_wire_skip(struct fake_wire *w)
 int link_new(const struct link_env *env, const struct link_to *to, const struct link_events *events,
              void *user, struct link **ret)
 {
-    struct fake_wire *w = calloc(1, sizeof(*w));
+    struct fake_wire *w;
 
+    if (fake_link_error != 0)
+        return fake_link_error;
+    w = calloc(1, sizeof(*w));
     w->link = calloc(1, sizeof(*w->link));
     *w->link = (struct link){.wire = w, .events = events, .user = user};
     w->kind = to->kind;
@@ -129,31 +135,36 @@ void link_free(struct link *l)
 }
 
 static void keep(struct link *l, const void *header, size_t header_len, const void *payload,
-                 size_t payload_len)
+                 size_t payload_len, size_t n_padding)
 {
     struct fake_wire *w = l->wire;
-    uint8_t *data = malloc(header_len + payload_len + 1);
+    uint8_t *data = calloc(1, header_len + payload_len + n_padding + 1);
 
     assert(data && l->open && w->n_sent < FAKE_WIRE_MESSAGES);
     memcpy(data, header, header_len);
     if (payload_len > 0)
         memcpy(data + header_len, payload, payload_len);
-    w->sent[w->n_sent++] =
-        (struct fake_sent){.data = data, .len = header_len + payload_len, .payload = payload};
+    w->sent[w->n_sent++] = (struct fake_sent){
+        .data = data, .len = header_len + payload_len + n_padding, .payload = payload};
 }
 
 void link_send(struct link *l, const void *header, size_t header_len, const void *payload,
                size_t payload_len)
 {
+    bool is_stun = *(const uint8_t *)header <= 3;
+    size_t n = header_len + payload_len;
+
+    /* A STUN message's last attribute is padded everywhere, ChannelData on streams. */
     if (!l->wire->refuses)
-        keep(l, header, header_len, payload, payload_len);
+        keep(l, header, header_len, payload, payload_len,
+             is_stun || link_kind_is_stream(l->wire->kind) ? (4 - n % 4) % 4 : 0);
 }
 
 int link_send_copy(struct link *l, const void *data, size_t len)
 {
     if (l->wire->refuses)
         return -ENOBUFS;
-    keep(l, data, len, NULL, 0);
+    keep(l, data, len, NULL, 0, 0);
     return 0;
 }
 

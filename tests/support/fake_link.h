@@ -17,7 +17,7 @@
 #define FAKE_WIRE_MESSAGES 4096
 
 struct fake_sent {
-    uint8_t *data; /* header and payload, without a stream's padding */
+    uint8_t *data; /* header, payload and padding */
     size_t len;
     const void *payload; /* as it was handed to link_send(), or NULL */
 };
@@ -33,6 +33,9 @@ struct fake_wire {
     size_t n_sent;
     size_t n_read; /* of these, by fake_wire_read() */
 };
+
+/* What link_new() answers from now on, and makes none: -errno, or 0 for a link again. */
+extern int fake_link_error;
 
 /* A link that is OPENING, as link_new() makes it. */
 struct fake_wire *fake_wire_new(enum link_kind kind);

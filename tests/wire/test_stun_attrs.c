@@ -229,6 +229,28 @@ START_TEST(all_peers_are_kept_up_to_the_limit)
 }
 END_TEST
 
+START_TEST(the_nth_of_several_addresses_is_found_before_the_integrity)
+{
+    struct addr addr, want;
+
+    begin_request();
+    append_raw(0x0013, "data", 4);
+    put_peer("192.0.2.1:1001");
+    append_raw(0x0013, "more", 4);
+    put_peer("[2001:db8::1]:1002");
+    stun_put_integrity(&b, STUN_INTEGRITY_SHA1, (const uint8_t *)"key", 3);
+    put_peer("192.0.2.3:1003");
+    ck_assert_int_eq(finish_and_decode(), 0);
+    ck_assert(stun_get_addr_nth(&m, STUN_XOR_PEER_ADDRESS, 0, &addr));
+    ck_assert(addr_parse("192.0.2.1:1001", &want) && addr_equal(&addr, &want));
+    ck_assert(stun_get_addr_nth(&m, STUN_XOR_PEER_ADDRESS, 1, &addr));
+    ck_assert(addr_parse("[2001:db8::1]:1002", &want) && addr_equal(&addr, &want));
+    ck_assert(!stun_get_addr_nth(&m, STUN_XOR_PEER_ADDRESS, 2, &addr)); /* nobody vouches for it */
+    ck_assert(!stun_get_addr_nth(&m, STUN_XOR_RELAYED_ADDRESS, 0, &addr));
+    ck_assert(!stun_get_addr_nth(&m, STUN_DATA_ATTR, 0, &addr));
+}
+END_TEST
+
 /* A raw XOR-PEER-ADDRESS for an IPv6 address written out in bytes. */
 static size_t peer_message(uint8_t family, const uint8_t *ip, size_t ip_len)
 {
@@ -350,6 +372,7 @@ static Suite *stun_attrs_suite(void)
     tcase_add_test(t, no_type_outside_the_table_is_taken_for_one_inside);
     tcase_add_test(t, unknown_types_beyond_the_limit_go_unlisted);
     tcase_add_test(t, all_peers_are_kept_up_to_the_limit);
+    tcase_add_test(t, the_nth_of_several_addresses_is_found_before_the_integrity);
     tcase_add_test(t, mapped_ipv4_is_normalised_and_its_wire_family_still_known);
     tcase_add_test(t, address_whose_family_does_not_fit_its_length_is_none);
     tcase_add_test(t, plain_address_is_not_xored);

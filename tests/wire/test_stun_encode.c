@@ -367,6 +367,28 @@ START_TEST(data_prefix_equals_what_the_builder_writes)
 }
 END_TEST
 
+START_TEST(send_prefix_equals_what_the_builder_writes)
+{
+    static const uint8_t payload[1201];
+    static const char *const peers[] = {"192.0.2.1:5000", "[2001:db8::7]:65535"};
+    struct addr peer = parse(peers[_i / 2]);
+    bool dont_fragment = _i % 2;
+    uint8_t whole[2000], prefix[STUN_SEND_PREFIX_MAX];
+    size_t prefix_len, whole_len;
+
+    stun_begin(&b, whole, sizeof(whole), STUN_INDICATION, STUN_SEND, sample_txid);
+    stun_put_addr(&b, STUN_XOR_PEER_ADDRESS, &peer);
+    if (dont_fragment)
+        stun_put(&b, STUN_DONT_FRAGMENT, NULL, 0);
+    stun_put(&b, STUN_DATA_ATTR, payload, sizeof(payload));
+    whole_len = stun_finish(&b);
+    prefix_len = stun_send_prefix(prefix, sample_txid, &peer, dont_fragment, sizeof(payload));
+    ck_assert_uint_eq(prefix_len + sizeof(payload) + 3, whole_len);
+    ck_assert_mem_eq(prefix, whole, prefix_len);
+    ck_assert_uint_eq(stun_send_prefix(prefix, sample_txid, &peer, dont_fragment, STUN_MAX_LEN), 0);
+}
+END_TEST
+
 START_TEST(data_prefix_refuses_what_no_message_holds)
 {
     uint8_t prefix[STUN_DATA_PREFIX_MAX];
@@ -401,6 +423,7 @@ static Suite *stun_encode_suite(void)
     tcase_add_test(t, nothing_is_written_after_a_failure);
     tcase_add_test(t, what_we_would_refuse_we_do_not_send);
     tcase_add_test(t, data_prefix_equals_what_the_builder_writes);
+    tcase_add_loop_test(t, send_prefix_equals_what_the_builder_writes, 0, 4);
     tcase_add_test(t, data_prefix_refuses_what_no_message_holds);
     suite_add_tcase(s, t);
     return s;

@@ -6,19 +6,12 @@
  *   app  -> no permission   -> CreatePermission, and wait
  *   relay -> ChannelData, Data -> app
  *
- * On a bound channel nothing is allocated or copied: a hash finds the peer, four bytes go
- * in front, and the payload stays where it is. An indication's payload is copied only when
- * it has to be padded: that is a peer's first few datagrams, or an idle one's.
+ * Nothing is allocated or copied but what has to wait for a permission: a hash finds the
+ * peer, a header goes in front, and the payload stays where it is.
  */
-#include <string.h>
-
 #include "common/base/cursor.h"
 #include "common/wire/channel.h"
 #include "relay/exit/upstream/session_impl.h"
-
-#define UNALIGNED_MAX                                                                              \
-    4096 /* longer payloads that need padding are dropped: no datagram of an app                   \
-            that crosses the internet is */
 
 /* ---- to a peer ---- */
 
@@ -38,19 +31,11 @@ size_t session_send_prefix(struct session *s, uint8_t *buf, const struct addr *p
 static void send_indication(struct session *s, const struct addr *peer, const uint8_t *data,
                             size_t len, bool dont_fragment)
 {
-    uint8_t buf[STUN_SEND_PREFIX_MAX + UNALIGNED_MAX + 3];
-    size_t prefix_len = session_send_prefix(s, buf, peer, len, dont_fragment);
-    size_t n_padding = stun_padding(len);
+    uint8_t prefix[STUN_SEND_PREFIX_MAX];
+    size_t prefix_len = session_send_prefix(s, prefix, peer, len, dont_fragment);
 
-    if (prefix_len == 0)
-        return;
-    if (n_padding == 0) {
-        link_send(s->link, buf, prefix_len, data, len);
-    } else if (len <= UNALIGNED_MAX) {
-        memcpy(buf + prefix_len, data, len);
-        memset(buf + prefix_len + len, 0, n_padding);
-        (void)link_send_copy(s->link, buf, prefix_len + len + n_padding);
-    }
+    if (prefix_len > 0) /* the link pads */
+        link_send(s->link, prefix, prefix_len, data, len);
 }
 
 static void send_channel_data(struct session *s, uint16_t number, const uint8_t *data, size_t len)
