@@ -263,10 +263,12 @@ struct attach *attach_new(const struct attach_params *params)
 
 void attach_free(struct attach *a)
 {
+    struct list *node, *next;
+
     if (!a)
         return;
-    while (!list_empty(&a->runs))
-        run_free(list_entry(a->runs.next, struct attach_run, link));
+    list_for_each_safe (node, next, &a->runs)
+        run_free(list_entry(node, struct attach_run, link));
     if (a->fd >= 0) {
         event_del(&a->acceptable);
         close(a->fd);

@@ -4,7 +4,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <seccomp.h>
-#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,9 +50,9 @@ void app_clean_environment(void)
 
 /* ---- what it may not do ---- */
 
-/* Namespaces that it makes give it capabilities again, over these and nothing else. The bounding set
- * stays: without it execve(2) of a file with capabilities (ping) fails, when it may well run without
- * them. */
+/* Namespaces that it makes give it capabilities again, over these and nothing else. The bounding
+ * set stays: without it execve(2) of a file with capabilities (ping) fails, when it may well run
+ * without them. */
 static int app_drop_capabilities(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -65,41 +65,49 @@ static int app_drop_capabilities(void)
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
 }
 
+/* The kernel reads 32 bits of these arguments, and so must the filter: what stands in the others
+ * would hide a value from it. */
+static int app_forbid_value(scmp_filter_ctx ctx, int error, int call, unsigned int argument,
+                            uint32_t value)
+{
+    const struct scmp_arg_cmp is_value = {
+        .arg = argument, .op = SCMP_CMP_MASKED_EQ, .datum_a = UINT32_MAX, .datum_b = value};
+
+    return seccomp_rule_add_array(ctx, SCMP_ACT_ERRNO((uint16_t)error), call, 1, &is_value);
+}
+
 static int app_forbid_sockets(scmp_filter_ctx ctx)
 {
-    static const int allowed[] = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK};
+    static const uint32_t allowed[] = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK};
     static const size_t n = sizeof(allowed) / sizeof(allowed[0]);
-    unsigned int after = 0;
+    struct scmp_arg_cmp beyond = {.arg = 0, .op = SCMP_CMP_GE, .datum_a = allowed[n - 1] + 1};
+    uint32_t after = 0;
     int r = 0;
 
-    /* One rule for each family between two that are allowed, one for all beyond the last. */
+    /* One rule for each family between those that are allowed, one for all beyond the last. */
     for (size_t i = 0; i < n && r == 0; i++) {
-        for (unsigned int family = after; family < (unsigned int)allowed[i] && r == 0; family++)
-            r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-                                 SCMP_A0_32(SCMP_CMP_EQ, family));
-        after = (unsigned int)allowed[i] + 1;
+        for (uint32_t family = after; family < allowed[i] && r == 0; family++)
+            r = app_forbid_value(ctx, EAFNOSUPPORT, SCMP_SYS(socket), 0, family);
+        after = allowed[i] + 1;
     }
     if (r == 0)
-        r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-                             SCMP_A0_32(SCMP_CMP_GE, after));
+        r = seccomp_rule_add_array(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1, &beyond);
     return r;
 }
 
-/* What a filter cannot look into makes no sockets: io_uring's requests, and the arguments of the
- * old socketcall(2), which lie in memory. Programs have had to do without either for years.
- * TIOCSTI and TIOCLINUX type into the terminal, for the shell outside to read. */
+/* io_uring makes sockets by requests that a filter cannot look into; programs have had to do
+ * without it for years. TIOCSTI and TIOCLINUX type into the terminal, for the shell outside to
+ * read. */
 static int app_forbid(scmp_filter_ctx ctx)
 {
     int r = app_forbid_sockets(ctx);
 
     if (r == 0)
-        r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(io_uring_setup), 0);
+        r = seccomp_rule_add_array(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(io_uring_setup), 0, NULL);
     if (r == 0)
-        r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1,
-                             SCMP_A1_32(SCMP_CMP_EQ, TIOCSTI));
+        r = app_forbid_value(ctx, EPERM, SCMP_SYS(ioctl), 1, TIOCSTI);
     if (r == 0)
-        r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1,
-                             SCMP_A1_32(SCMP_CMP_EQ, TIOCLINUX));
+        r = app_forbid_value(ctx, EPERM, SCMP_SYS(ioctl), 1, TIOCLINUX);
     return r;
 }
 

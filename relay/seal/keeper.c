@@ -22,7 +22,6 @@
 
 #define KEEPER_N_PASSED (KEEPER_LINK + SPACE_N)
 #define KEEPER_BACKLOG  512
-#define KEEPER_BUFFER   (4 << 20) /* of the catching UDP sockets: all of an app's flows */
 #define TOKEN           UINT64_C(1000)
 #define NS_PER_TOKEN    (UINT64_C(1000000000) / (KEEPER_RATE * TOKEN))
 
@@ -49,8 +48,6 @@ static int keeper_prepare(int fd, enum addr_family family, int type)
         return r;
     if (type == SOCK_STREAM)
         return listen(fd, KEEPER_BACKLOG) < 0 ? -errno : 0;
-    /* The gate could not: it has no capability over this namespace. */
-    (void)keeper_set(fd, SOL_SOCKET, SO_RCVBUFFORCE, KEEPER_BUFFER);
     return family == ADDR_IPV6 ? keeper_set(fd, IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, 1)
                                : keeper_set(fd, IPPROTO_IP, IP_RECVORIGDSTADDR, 1);
 }
@@ -169,7 +166,7 @@ static void keeper_serve(int control, int link)
 
 /* ---- the process ---- */
 
-static int keeper_catch_all(int ret[KEEPER_LINK], bool v6, char why[SEAL_WHY_LEN])
+static int keeper_catch_all(int ret[KEEPER_LINK], char why[SEAL_WHY_LEN])
 {
     static const struct {
         const char *ip;
@@ -189,7 +186,7 @@ static int keeper_catch_all(int ret[KEEPER_LINK], bool v6, char why[SEAL_WHY_LEN
     return 0;
 }
 
-static void keeper_fill_attach(struct keeper_attach *ret, bool v6)
+static void keeper_fill_attach(struct keeper_attach *ret)
 {
     *ret = (struct keeper_attach){.version = KEEPER_VERSION};
     addr_parse_ip(PLACE_NEAR_V4, 0, &ret->near_v4);
@@ -200,17 +197,15 @@ static void keeper_fill_attach(struct keeper_attach *ret, bool v6)
 
 static int keeper_make(struct keeper_ready *ready, int fds[KEEPER_N_PASSED])
 {
-    bool v6;
     int r;
 
-    if (space_enter(ready->why) < 0 || link_make(&v6, ready->why) < 0 ||
-        rules_load(ready->why) < 0 || names_hide(ready->why) < 0 ||
-        keeper_catch_all(fds, v6, ready->why) < 0)
+    if (space_enter(ready->why) < 0 || link_make(ready->why) < 0 || rules_load(ready->why) < 0 ||
+        names_hide(ready->why) < 0 || keeper_catch_all(fds, ready->why) < 0)
         return -1;
     r = space_open(fds + KEEPER_LINK);
     if (r < 0)
         return seal_fail(ready->why, "no way to its own namespaces: %s", strerror(-r));
-    keeper_fill_attach(&ready->attach, v6);
+    keeper_fill_attach(&ready->attach);
     return 0;
 }
 

@@ -14,6 +14,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <net/if.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -93,7 +94,7 @@ static int link_add_pair(struct link *l)
 }
 
 /* No address made of the interface's own: a link-local one would be looked for, told to programs,
- * and be nobody's. Return: -EAFNOSUPPORT where there is no IPv6. */
+ * and be nobody's. */
 static int link_no_own_v6(struct link *l, unsigned int index)
 {
     struct nlmsghdr *h = link_request(l, RTM_NEWLINK, 0);
@@ -232,7 +233,7 @@ static int link_make_family(struct link *l, int family, char why[SEAL_WHY_LEN])
     return 0;
 }
 
-static int link_make_pair(struct link *l, bool *ret_v6, char why[SEAL_WHY_LEN])
+static int link_make_pair(struct link *l, char why[SEAL_WHY_LEN])
 {
     int r = link_add_pair(l);
 
@@ -246,7 +247,14 @@ static int link_make_pair(struct link *l, bool *ret_v6, char why[SEAL_WHY_LEN])
                          strerror(-r));
     l->near = if_nametoindex(PLACE_NEAR);
     l->far = if_nametoindex(PLACE_FAR);
-    *ret_v6 = link_no_own_v6(l, l->near) == 0 && link_no_own_v6(l, l->far) == 0;
+    r = link_no_own_v6(l, l->near);
+    if (r == 0)
+        r = link_no_own_v6(l, l->far);
+    if (r < 0)
+        return seal_fail(why,
+                         "no IPv6 inside: %s; where it is not wanted, start the kernel without "
+                         "\"ipv6.disable=1\" and set the sysctl net.ipv6.conf.all.disable_ipv6=1",
+                         strerror(-r));
     r = link_up(l, LINK_LO);
     if (r == 0)
         r = link_up(l, l->far);
@@ -257,7 +265,7 @@ static int link_make_pair(struct link *l, bool *ret_v6, char why[SEAL_WHY_LEN])
     return 0;
 }
 
-int link_make(bool *ret_v6, char why[SEAL_WHY_LEN])
+int link_make(char why[SEAL_WHY_LEN])
 {
     struct link *l = calloc(1, sizeof(*l));
     int r = -1;
@@ -270,10 +278,10 @@ int link_make(bool *ret_v6, char why[SEAL_WHY_LEN])
         goto out;
     }
     link_settings();
-    r = link_make_pair(l, ret_v6, why);
+    r = link_make_pair(l, why);
     if (r == 0)
         r = link_make_family(l, AF_INET, why);
-    if (r == 0 && *ret_v6)
+    if (r == 0)
         r = link_make_family(l, AF_INET6, why);
 out:
     if (l->socket)

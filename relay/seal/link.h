@@ -8,9 +8,7 @@
  */
 #pragma once
 
-#include <stdbool.h>
-
 #include "relay/seal/why.h"
 
-/* `*ret_v6`: whether this kernel has IPv6 at all. Return: 0, or -1 and why. */
-int link_make(bool *ret_v6, char why[SEAL_WHY_LEN]);
+/* Return: 0, or -1 and why. */
+int link_make(char why[SEAL_WHY_LEN]);

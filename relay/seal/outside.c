@@ -186,7 +186,7 @@ static int outside_wait(struct outside *o, struct keeper_attached *ret, char why
 int outside_attach(struct outside *o, const struct keeper_attach *attach,
                    const int fds[KEEPER_N_FDS], char why[SEAL_WHY_LEN])
 {
-    struct keeper_attached answer;
+    struct keeper_attached answer = {0};
     int r = pass_send(o->fd, attach, sizeof(*attach), fds, KEEPER_N_FDS);
 
     if (r == -EPIPE || r == -ECONNRESET)
