@@ -13,9 +13,9 @@
 
 static char dns_char(uint8_t byte)
 {
-    if (byte >= 'A' && byte <= 'Z')
-        return (char)(byte - 'A' + 'a');
-    return byte > ' ' && byte < 0x7f && byte != '.' ? (char)byte : '?';
+    if (byte <= ' ' || byte >= 0x7f || byte == '.')
+        return '?';
+    return (char)(byte >= 'A' && byte <= 'Z' ? byte - 'A' + 'a' : byte);
 }
 
 /* Uncompressed: there is nothing before a question that it could point to. Return: false when it is

@@ -103,7 +103,6 @@ static bool dns_reaches(const struct gate_dns *dns, const struct addr *server)
 static bool query_try(struct gate_dns *dns, struct gate_query *q, uint64_t now_ns)
 {
     const struct exit_ops *ops = dns->gate->params.exit->ops;
-
     bool is_sent = false;
 
     dns->is_sending = true;
@@ -330,6 +329,10 @@ void gate_dns_sweep(struct gate_dns *dns, uint64_t now_ns)
 {
     struct list *it, *tmp;
 
+    if (!dns->assoc) {
+        dns_fail_all(dns);
+        return;
+    }
     list_for_each_safe (it, tmp, &dns->queries) {
         struct gate_query *q = list_entry(it, struct gate_query, link);
 
@@ -338,9 +341,7 @@ void gate_dns_sweep(struct gate_dns *dns, uint64_t now_ns)
         else if (dns->is_open && q->tried_ns + DNS_TRY_NS <= now_ns)
             (void)query_try(dns, q, now_ns);
     }
-    if (!dns->assoc)
-        dns_fail_all(dns);
-    else if (list_empty(&dns->queries) && dns->used_ns + GATE_DNS_IDLE_S * NS_PER_S <= now_ns)
+    if (list_empty(&dns->queries) && dns->used_ns + GATE_DNS_IDLE_S * NS_PER_S <= now_ns)
         dns_close(dns);
 }
 

@@ -263,6 +263,29 @@ static void env_end(void)
     event_base_free(env.base);
 }
 
+/* An exit that only refers to what it is given, until the flush, as one over UDP does: what it
+ * sends is recorded with the rest. */
+static struct exit_ops env_referring_ops;
+static int env_referring_fd;
+static bool env_referring_loses; /* the association, in mid-send */
+
+static inline void env_refer(struct assoc *a, const struct addr *peer, const uint8_t *data,
+                             size_t len, bool dont_fragment)
+{
+    tx_push(env.tx, env_referring_fd, peer, NULL, NULL, 0, data, len);
+    if (env_referring_loses)
+        a->events->on_lost(a->user, EXIT_E_DOWN);
+}
+
+static inline void env_exit_refers(bool loses)
+{
+    env_referring_ops = *env.exit.exit.ops;
+    env_referring_ops.send = env_refer;
+    env_referring_loses = loses;
+    env.exit.exit.ops = &env_referring_ops;
+    env_referring_fd = env.g->udp[0].fd;
+}
+
 /* Second by second, as the worker sweeps. */
 static inline void env_pass(uint64_t seconds)
 {
@@ -300,6 +323,19 @@ static inline struct far *app_connects(const char *to)
 
     gate_tcp_take(env.g, app->stream, &addr);
     return app;
+}
+
+/* A datagram of the far side, on a heap buffer as above. */
+static inline void far_sends_bytes(struct assoc *a, const char *peer, const void *data, size_t len)
+{
+    uint8_t *copy = malloc(len > 0 ? len : 1);
+    struct addr from = at(peer);
+
+    if (len > 0)
+        memcpy(copy, data, len);
+    a->events->on_datagram(a->user, &from, copy, len, fake_now_ns);
+    tx_flush(env.tx);
+    free(copy);
 }
 
 /* ---- what it got ---- */

@@ -60,7 +60,7 @@ static void server_answers(const char *server, size_t i, size_t changed)
     memcpy(buf + d->len, "records", 7);
     if (changed > 0)
         buf[changed - 1] ^= 1;
-    fake_exit_datagram(env.exit.last, server, buf, d->len + 7);
+    far_sends_bytes(env.exit.last, server, buf, d->len + 7);
     tx_flush(env.tx);
 }
 
@@ -166,9 +166,9 @@ START_TEST(an_answer_that_is_not_the_servers_is_dropped)
     for (size_t i = 1; i <= query_len; i++)
         if (i == 1 || i == 2 || i == 5 || i > 12) /* id, number of questions, question */
             server_answers(SERVER, 0, i);
-    fake_exit_datagram(env.exit.last, SERVER, env.exit.sent[0].data, query_len); /* no answer */
+    far_sends_bytes(env.exit.last, SERVER, env.exit.sent[0].data, query_len); /* no answer */
     for (size_t n = 0; n < 12; n++)
-        fake_exit_datagram(env.exit.last, SERVER, env.exit.sent[0].data, n);
+        far_sends_bytes(env.exit.last, SERVER, env.exit.sent[0].data, n);
     check_silence();
     server_answers(SERVER, 0, 0);
     tx_flush(env.tx);
@@ -251,6 +251,42 @@ START_TEST(a_lost_association_fails_what_is_asked_and_the_next_query_opens_anoth
     app_asks("example.com", 1);
     ck_assert_uint_eq(env.exit.n_opened, 2);
     check_silence();
+}
+END_TEST
+
+START_TEST(a_query_lost_in_mid_send_is_whole_on_the_wire_and_fails)
+{
+    const struct env_said *s;
+
+    env_exit_refers(true);
+    app_asks("example.com", 1);
+    s = env_next_said();
+    ck_assert_ptr_nonnull(s);
+    assert_addr_eq(s->to, SERVER);
+    ck_assert_uint_eq(s->len, query_len);
+    ck_assert_mem_eq(s->data + 2, query + 2, query_len - 2);
+    check_code(2);
+    ck_assert_ptr_null(env.exit.last);
+}
+END_TEST
+
+START_TEST(a_query_on_its_way_outlives_the_gate)
+{
+    struct rx_packet packet = {.data = query, .from = at(APP), .to = at(ASKED)};
+    int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+    const struct env_said *s;
+
+    make_query("example.com", 1);
+    packet.len = query_len;
+    env_exit_refers(false);
+    env_referring_fd = fd;
+    gate_udp_send(env.g, &packet, fake_now_ns);
+    gate_free(env.g);
+    env.g = NULL;
+    s = env_next_said();
+    ck_assert_uint_eq(s->len, query_len);
+    ck_assert_mem_eq(s->data + 2, query + 2, query_len - 2);
+    close(fd);
 }
 END_TEST
 
@@ -381,6 +417,8 @@ int main(void)
     tcase_add_test(t, while_the_exit_is_down_queries_fail_at_once);
     tcase_add_test(t, queries_wait_for_the_association);
     tcase_add_test(t, a_lost_association_fails_what_is_asked_and_the_next_query_opens_another);
+    tcase_add_test(t, a_query_lost_in_mid_send_is_whole_on_the_wire_and_fails);
+    tcase_add_test(t, a_query_on_its_way_outlives_the_gate);
     tcase_add_test(t, a_silent_server_is_followed_by_the_next_and_then_by_servfail);
     tcase_add_test(t, a_server_that_cannot_be_reached_is_passed_over);
     tcase_add_test(t, a_server_that_is_denied_fails_at_once);

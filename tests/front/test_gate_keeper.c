@@ -17,11 +17,7 @@ static void teardown(void)
 
 static void far_sends(const char *peer, const char *text)
 {
-    struct assoc *a = env.exit.last;
-    struct addr from = at(peer);
-
-    a->events->on_datagram(a->user, &from, (const uint8_t *)text, strlen(text), fake_now_ns);
-    tx_flush(env.tx);
+    far_sends_bytes(env.exit.last, peer, text, strlen(text));
 }
 
 static void peer_of(unsigned int i, char *ret, size_t cap)

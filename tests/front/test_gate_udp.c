@@ -15,11 +15,7 @@ static void teardown(void)
 
 static void far_sends(const char *peer, const char *text)
 {
-    struct assoc *a = env.exit.last;
-    struct addr from = at(peer);
-
-    a->events->on_datagram(a->user, &from, (const uint8_t *)text, strlen(text), fake_now_ns);
-    tx_flush(env.tx);
+    far_sends_bytes(env.exit.last, peer, text, strlen(text));
 }
 
 /* ---- associations ---- */
@@ -254,6 +250,37 @@ START_TEST(when_the_relay_has_no_more_an_idle_one_makes_room)
 }
 END_TEST
 
+START_TEST(the_one_that_the_relay_has_no_room_for_is_not_the_one_to_go)
+{
+    env.exit.open_later = true;
+    env.exit.open_v4 = EXIT_E_CAPACITY;
+    app_sends(APP, PEER, "one");
+    env_pass(121);
+    fake_exit_answer(env.exit.last);
+    check_refused(APP, PEER);
+    ck_assert_uint_eq(env.counters.gate_associations, 1);
+}
+END_TEST
+
+START_TEST(what_waited_is_whole_on_the_wire_also_when_it_is_lost_in_mid_send)
+{
+    const struct env_said *s;
+
+    env_exit_refers(true);
+    env.exit.open_later = true;
+    app_sends(APP, PEER, "a datagram that waits for its turn");
+    app_sends(APP, PEER, "another");
+    fake_exit_answer(env.exit.last);
+    s = env_next_said();
+    ck_assert_ptr_nonnull(s);
+    assert_addr_eq(s->to, PEER);
+    ck_assert_uint_eq(s->len, 34);
+    ck_assert_mem_eq(s->data, "a datagram that waits for its turn", 34);
+    check_refused(APP, PEER);
+    ck_assert_ptr_null(env.exit.last);
+}
+END_TEST
+
 /* ---- peers ---- */
 
 START_TEST(a_denied_peer_is_asked_about_once_and_refused_each_time)
@@ -406,6 +433,24 @@ START_TEST(ipv6_packets_have_a_checksum_that_holds)
 }
 END_TEST
 
+START_TEST(no_ipv6_packet_is_without_a_checksum)
+{
+    unsigned int n_ones = 0;
+
+    app_sends(APP_V6, PEER_V6, "ping");
+    for (unsigned int i = 0; i <= UINT16_MAX; i++) {
+        const uint8_t data[] = {(uint8_t)(i >> 8), (uint8_t)i};
+        const struct env_said *s;
+
+        far_sends_bytes(env.exit.last, PEER_V6, data, sizeof(data));
+        s = env_next_said();
+        ck_assert_uint_ne(word_at(s, 46), 0);
+        n_ones += word_at(s, 46) == 0xffff;
+    }
+    ck_assert_uint_gt(n_ones, 0);
+}
+END_TEST
+
 START_TEST(errors_about_datagrams_pass_and_nothing_else)
 {
     static const struct {
@@ -469,6 +514,8 @@ int main(void)
     tcase_add_test(t, a_lost_association_is_opened_by_the_next_datagram);
     tcase_add_test(t, an_association_lost_before_it_was_open_refuses_what_waits);
     tcase_add_test(t, when_the_relay_has_no_more_an_idle_one_makes_room);
+    tcase_add_test(t, the_one_that_the_relay_has_no_room_for_is_not_the_one_to_go);
+    tcase_add_test(t, what_waited_is_whole_on_the_wire_also_when_it_is_lost_in_mid_send);
     tcase_add_test(t, a_denied_peer_is_asked_about_once_and_refused_each_time);
     tcase_add_test(t, a_peer_denied_later_is_refused_then);
     tcase_add_test(t, a_permission_that_failed_for_the_moment_is_asked_for_again);
@@ -477,6 +524,7 @@ int main(void)
     tcase_add_test(t, two_sources_share_a_peers_socket);
     tcase_add_test(t, nobody_far_away_speaks_as_the_apps_own_machine);
     tcase_add_test(t, ipv6_packets_have_a_checksum_that_holds);
+    tcase_add_test(t, no_ipv6_packet_is_without_a_checksum);
     tcase_add_test(t, errors_about_datagrams_pass_and_nothing_else);
     tcase_add_test(t, too_big_says_how_big);
     suite_add_tcase(s, t);
