@@ -105,8 +105,13 @@ bool keeper_may_make(struct keeper_bucket *b, uint64_t now_ns)
     const uint64_t full = KEEPER_BURST * TOKEN;
     uint64_t gained = (now_ns - b->at_ns) / NS_PER_TOKEN;
 
-    b->tokens = gained >= full - b->tokens ? full : b->tokens + gained;
-    b->at_ns = now_ns;
+    if (gained >= full - b->tokens) {
+        b->tokens = full;
+        b->at_ns = now_ns;
+    } else {
+        b->tokens += gained;
+        b->at_ns += gained * NS_PER_TOKEN; /* a part of a token is kept for the next time */
+    }
     if (b->tokens < TOKEN)
         return false;
     b->tokens -= TOKEN;
