@@ -88,7 +88,8 @@ int watch_app(struct watch *w, pid_t app, int outside)
         if (fds[1].revents) {
             fds[1].fd = -1;
             fds[1].revents = 0;
-            fputs("callveil run: the local proxy is gone: the app has no network any more\n",
+            fputs("callveil run: the local proxy or the keeper has ended: the app has no network any "
+                  "more\n",
                   stderr);
         }
     }

@@ -104,6 +104,7 @@ def inherited_descriptors(w):
     with w.lab.at("app"):
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         tcp = socket.create_connection((place.APP, 8099))
+    until(lambda: w.page.n_connections == 1, 5)
     w.page.n_connections = 0
     listing = w.run("ls", "/proc/self/fd", pass_fds=[udp.fileno(), tcp.fileno()])
     w.check("a program gets 0, 1 and 2 and nothing else",
