@@ -5,7 +5,7 @@
  * hand     what comes round, to the catching sockets; the packet keeps its addresses
  * arrive   nothing comes by any interface but loopback
  *
- * A sender that is not the near end's own address (IP_FREEBIND lets any program choose one) is
+ * A sender that is not the near end's own address (IPV6_FREEBIND lets any program choose one) is
  * refused: the gate would answer to that address, and catch its own answers. What the gate sends
  * in the name of peers is addressed to the namespace itself, so nothing here is about it.
  *
