@@ -1,12 +1,16 @@
 #include "conf/check.h"
 
+static bool has_bad_certificate(const struct conf_lines *lines)
+{
+    return lines->bad[OPT_relay_certificate] || lines->bad[OPT_relay_private_key];
+}
+
 static void check_certificate(const struct conf *conf, const struct conf_lines *lines,
                               struct report *report)
 {
-    const bool bad = lines->bad[OPT_relay_certificate] || lines->bad[OPT_relay_private_key];
     bool needed = false;
 
-    if (bad)
+    if (has_bad_certificate(lines))
         return;
     if (conf->certificate && !conf->private_key)
         report_error(report, lines->line[OPT_relay_certificate],
@@ -24,18 +28,31 @@ static void check_certificate(const struct conf *conf, const struct conf_lines *
 static void check_stats(const struct conf *conf, const struct conf_lines *lines,
                         struct report *report)
 {
-    const enum option_id listen =
-        lines->role == ROLE_relay ? OPT_relay_stats_listen : OPT_local_stats_listen;
+    const bool is_relay = lines->role == ROLE_relay;
+    const enum option_id listen = is_relay ? OPT_relay_stats_listen : OPT_local_stats_listen;
+    const enum option_id tls = is_relay ? OPT_relay_stats_tls : OPT_local_stats_tls;
     char text[ADDR_STRLEN];
 
-    if (lines->bad[listen] || lines->bad[OPT_both_stats_token])
+    if (lines->bad[listen] || lines->bad[tls] || lines->bad[OPT_both_stats_token])
         return;
-    if (conf->stats_listen.family == ADDR_NONE || conf->stats_token ||
-        addr_is_loopback(&conf->stats_listen))
+    if (conf->stats_listen.family == ADDR_NONE || addr_is_loopback(&conf->stats_listen))
         return;
-    report_error(report, lines->line[listen],
-                 "listen: %s is not a loopback address, so token must be set",
-                 addr_format(&conf->stats_listen, text, sizeof(text)));
+    addr_format(&conf->stats_listen, text, sizeof(text));
+    if (!conf->stats_token)
+        report_error(report, lines->line[listen],
+                     "listen: %s is not a loopback address, so token must be set", text);
+    if (!conf_stats_is_https(conf))
+        return;
+    if (!is_relay)
+        report_error(report, lines->line[listen],
+                     "listen: %s is not a loopback address, and there is no certificate for HTTPS: "
+                     "only tls = no would serve the statistics there, readable on the way",
+                     text);
+    else if (!conf->certificate && !conf->private_key && !has_bad_certificate(lines))
+        report_error(report, lines->line[listen],
+                     "listen: %s is not a loopback address, so certificate and private-key must be "
+                     "set in [relay], or tls = no",
+                     text);
 }
 
 static bool has_udp(const struct conf *conf, const struct addr *ip, uint16_t port)

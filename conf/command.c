@@ -106,35 +106,9 @@ static int command_defaults(unsigned int role)
     return r;
 }
 
-/* Whose file it is: the first section tells. One that does not is taken for the relay's, whose
- * loader then says what is wrong with it. */
-static unsigned int file_role(const char *file)
-{
-    FILE *in = fopen(file, "re");
-    unsigned int role = ROLE_relay;
-    char *line = NULL;
-    size_t cap = 0;
-
-    while (in && getline(&line, &cap, in) >= 0) {
-        const char *text = line + strspn(line, " \t\xef\xbb\xbf");
-
-        if (*text != '[')
-            continue;
-        if (strncmp(text, "[local]", 7) == 0 || strncmp(text, "[upstream]", 10) == 0)
-            role = ROLE_local;
-        break;
-    }
-    if (line)
-        explicit_bzero(line, cap); /* a password, if names stand before the first section */
-    free(line);
-    if (in)
-        fclose(in);
-    return role;
-}
-
 static int check_file(const char *file, unsigned int role)
 {
-    struct conf *conf = conf_load(file, role_name(role ? role : file_role(file)));
+    struct conf *conf = conf_load(file, role ? role_name(role) : conf_file_role(file));
 
     if (!conf)
         return EXIT_USAGE;

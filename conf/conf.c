@@ -95,3 +95,33 @@ void conf_free(struct conf *conf)
     free(conf->file);
     free(conf);
 }
+
+bool conf_stats_is_https(const struct conf *conf)
+{
+    return conf->stats_tls && conf->stats_listen.family != ADDR_NONE &&
+           !addr_is_loopback(&conf->stats_listen);
+}
+
+const char *conf_file_role(const char *file)
+{
+    FILE *in = fopen(file, "re");
+    const char *role = "relay";
+    char *line = NULL;
+    size_t cap = 0;
+
+    while (in && getline(&line, &cap, in) >= 0) {
+        const char *text = line + strspn(line, " \t\xef\xbb\xbf");
+
+        if (*text != '[')
+            continue;
+        if (strncmp(text, "[local]", 7) == 0 || strncmp(text, "[upstream]", 10) == 0)
+            role = "local";
+        break;
+    }
+    if (line)
+        explicit_bzero(line, cap); /* a password, if names stand before the first section */
+    free(line);
+    if (in)
+        fclose(in);
+    return role;
+}

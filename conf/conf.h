@@ -108,6 +108,7 @@ struct conf {
     /* [stats] */
     struct addr stats_listen; /* ADDR_NONE: off */
     char *stats_token;        /* NULL when not set */
+    bool stats_tls;           /* HTTPS beyond loopback: see conf_stats_is_https() */
 };
 
 /* Loads `file`, and the users file that it names. Every error in them is reported, one "file:line:
@@ -117,6 +118,13 @@ struct conf *conf_load(const char *file, const char *role);
 /* As conf_load(), from text; `name` stands for the file in messages. Used by tests and the demo. */
 struct conf *conf_load_text(const char *text, const char *name, const char *role);
 void conf_free(struct conf *conf);
+
+/* Whose file it is, "relay" or "local": the first section tells. One that does not is taken for the
+ * relay's, whose loader then says what is wrong with it. */
+const char *conf_file_role(const char *file);
+
+/* Whether the statistics are served with TLS. */
+bool conf_stats_is_https(const struct conf *conf);
 
 /* `callveil config ...`: argv[0] is "config". Return: the exit status. */
 int conf_command(int argc, char **argv);

@@ -108,6 +108,18 @@ static int store_ports(const struct conf_option *o, const char *text, struct con
                        why);
 }
 
+static int store_auto_or_no(const struct conf_option *o, const char *text, struct conf *conf,
+                            char *why)
+{
+    char quote[VALUE_QUOTE_LEN];
+    bool is_auto = strcasecmp(text, "auto") == 0;
+
+    if (!is_auto && strcasecmp(text, "no") != 0)
+        return value_bad(why, "%s is neither auto nor no", value_quote(text, quote));
+    *(bool *)field(o, conf) = is_auto;
+    return 0;
+}
+
 static int store_log_level(const struct conf_option *o, const char *text, struct conf *conf,
                            char *why)
 {
@@ -359,6 +371,7 @@ static int store_opaque(const struct conf_option *o, const char *text, struct co
 
 static const struct option_kind
     kind_YESNO = {store_yesno, "yes or no", NULL},
+    kind_AUTO_OR_NO = {store_auto_or_no, "auto or no", NULL},
     kind_COUNT = {store_count, "a number", ""},
     kind_SIZE = {store_size, "bytes per second, with k, M or G for powers of 1000", ""},
     kind_DURATION = {store_duration, "seconds, or a number with s, m, h or d", " seconds"},

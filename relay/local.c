@@ -341,10 +341,23 @@ static void local_describe(void *arg, json_t *root)
     local_stats_describe(&view, root);
 }
 
+static void local_state(void *arg, struct stats_state *ret)
+{
+    const struct local *l = arg;
+
+    local_stats_state(l->exit, ret);
+}
+
 static int local_init_stats(struct local *l)
 {
     const struct stats_source source = {
-        .arg = l, .sum = local_sum, .describe = local_describe, .ready = local_ready};
+        .role = STATS_local,
+        .arg = l,
+        .state = local_state,
+        .sum = local_sum,
+        .describe = local_describe,
+        .ready = local_ready,
+    };
 
     if (l->conf->stats_listen.family == ADDR_NONE)
         return 0;

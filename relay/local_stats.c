@@ -91,3 +91,14 @@ void local_stats_describe(const struct local_view *view, json_t *root)
     if (view->turn.family != ADDR_NONE)
         json_object_set_new(root, "turn", describe_turn(view));
 }
+
+void local_stats_state(struct exit *exit, struct stats_state *ret)
+{
+    struct upstream_status datagrams, streams;
+
+    upstream_exit_status(exit, false, &datagrams);
+    upstream_exit_status(exit, true, &streams);
+    ret->datagrams = datagrams.state == UPSTREAM_READY ? STATS_LINK_UP : STATS_LINK_DOWN;
+    if (streams.state != UPSTREAM_OFF)
+        ret->streams = streams.state == UPSTREAM_READY ? STATS_LINK_UP : STATS_LINK_DOWN;
+}

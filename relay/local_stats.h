@@ -7,6 +7,7 @@
 
 #include "common/net/addr.h"
 #include "relay/exit.h"
+#include "relay/stats/http.h"
 
 struct local_view {
     struct exit *exit; /* the upstream one */
@@ -17,3 +18,5 @@ struct local_view {
 
 /* Adds "role", "upstream", "streams", "peers_see", "socks5" and "turn". */
 void local_stats_describe(const struct local_view *view, json_t *root);
+/* Whether a relay is there for datagrams and for streams; `exit` is the upstream one. */
+void local_stats_state(struct exit *exit, struct stats_state *ret);

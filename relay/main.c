@@ -19,6 +19,7 @@
 #include "relay/local.h"
 #include "relay/relay.h"
 #include "relay/seal/run.h"
+#include "relay/top/top.h"
 #include "relay/turn/rest.h"
 #include "relay/usage.h"
 
@@ -82,6 +83,21 @@ static const struct command {
      "  --log-level LEVEL   what relay and proxy say meanwhile (default error)\n"
      "\n"
      "Exits 0 only if everything arrived and nobody learned another's address.\n"},
+    {"top", top_command, "top [-c FILE] [--role relay|local]",
+     "watch a running relay or local proxy in the terminal",
+     "  -c, --config FILE   its configuration (default ~/.config/callveil/local.conf if there\n"
+     "                      is one, else /etc/callveil/relay.conf)\n"
+     "  --role ROLE         whose: relay or local, if the file does not tell\n"
+     "\n"
+     "Asks the statistics that [stats] of the configuration names, once a second, until q or\n"
+     "^C. Without a terminal it prints one page.\n"},
+    {"stats", stats_command, "stats [-c FILE] [--role relay|local]",
+     "print the statistics of a running relay or local proxy as JSON",
+     "  -c, --config FILE   its configuration (default ~/.config/callveil/local.conf if there\n"
+     "                      is one, else /etc/callveil/relay.conf)\n"
+     "  --role ROLE         whose: relay or local, if the file does not tell\n"
+     "\n"
+     "callveil-stats(5) says what each member means.\n"},
     {"config", conf_command,
      "config [-c FILE] [--role relay|local] --check | --defaults | --explain KEY",
      "check a configuration, or explain its options",

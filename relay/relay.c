@@ -21,6 +21,7 @@ struct relay {
     uint8_t nonce_secret[AUTH_SECRET_LEN];
     bool draining;
     struct stats_http *http;
+    bool stats_https;
 };
 
 /* ---- what peers will see ---- */
@@ -141,6 +142,14 @@ static void relay_describe(void *arg, json_t *root)
                             json_integer((json_int_t)r->settings->tls->not_after_s));
 }
 
+static void relay_state(void *arg, struct stats_state *ret)
+{
+    const struct relay *r = arg;
+
+    if (r->settings->tls)
+        ret->certificate_not_after_s = r->settings->tls->not_after_s;
+}
+
 static bool relay_ready(void *arg)
 {
     struct relay *r = arg;
@@ -194,15 +203,33 @@ static int relay_init_workers(struct relay *r)
     return 0;
 }
 
+/* Where it listens, and so whether that is HTTPS, waits for the next start; the certificate does
+ * not. A configuration that has none any more leaves the old one in use. */
+static void relay_renew_stats(struct relay *r)
+{
+    if (r->http && r->stats_https && r->settings->tls)
+        stats_http_set_tls(r->http, r->settings->tls);
+}
+
 static int relay_init_stats(struct relay *r, struct event_base *base)
 {
     const struct conf *conf = r->settings->conf;
     const struct stats_source source = {
-        .arg = r, .sum = relay_sum, .describe = relay_describe, .ready = relay_ready};
+        .role = STATS_relay,
+        .arg = r,
+        .state = relay_state,
+        .sum = relay_sum,
+        .describe = relay_describe,
+        .ready = relay_ready,
+    };
 
     if (conf->stats_listen.family == ADDR_NONE)
         return 0;
-    return stats_http_new(base, &conf->stats_listen, conf->stats_token, &source, &r->http) < 0;
+    if (stats_http_new(base, &conf->stats_listen, conf->stats_token, &source, &r->http) < 0)
+        return 1;
+    r->stats_https = conf_stats_is_https(conf);
+    relay_renew_stats(r);
+    return 0;
 }
 
 int relay_start(struct conf *conf, struct event_base *base, struct relay **ret)
@@ -267,7 +294,7 @@ int relay_reload(struct relay *r, struct conf *conf)
         old->port_max != conf->port_max)
         log_warn("workers or ports have changed: that takes effect at the next start");
     if (!addr_equal(&old->stats_listen, &conf->stats_listen) ||
-        !relay_text_equal(old->stats_token, conf->stats_token))
+        !relay_text_equal(old->stats_token, conf->stats_token) || old->stats_tls != conf->stats_tls)
         log_warn("[stats] has changed: that takes effect at the next start");
     if (listeners_keep(conf, r->listen, r->n_listen) < 0) {
         conf_free(conf);
@@ -281,6 +308,7 @@ int relay_reload(struct relay *r, struct conf *conf)
         worker_reload(r->shared.workers[i], fresh);
     settings_unref(r->settings);
     r->settings = fresh;
+    relay_renew_stats(r);
     return 0;
 }
 

@@ -4,9 +4,18 @@
 
 #include "common/base/log.h"
 
-int settings_tls_new(const struct conf *conf, struct tls_server **ret, char *ret_error, size_t len)
+static int settings_load_certificate(const struct conf *conf, struct tls_server **ret,
+                                     char *ret_error, size_t len)
 {
     char name[ADDR_STRLEN] = "callveil";
+
+    if (conf->public_v4.family != ADDR_NONE)
+        addr_format_ip(&conf->public_v4, name, sizeof(name));
+    return tls_server_new(conf->certificate, conf->private_key, name, ret, ret_error, len);
+}
+
+int settings_tls_new(const struct conf *conf, struct tls_server **ret, char *ret_error, size_t len)
+{
     unsigned int protocols = 0;
 
     *ret = NULL;
@@ -14,19 +23,20 @@ int settings_tls_new(const struct conf *conf, struct tls_server **ret, char *ret
         protocols |= conf->listen[i].protocols;
     if (!(protocols & (LISTEN_TLS | LISTEN_DTLS)))
         return 0;
-    if (conf->public_v4.family != ADDR_NONE)
-        addr_format_ip(&conf->public_v4, name, sizeof(name));
-    return tls_server_new(conf->certificate, conf->private_key, name, ret, ret_error, len);
+    return settings_load_certificate(conf, ret, ret_error, len);
 }
 
 static bool settings_load_tls(struct settings *s)
 {
     char error[256];
 
-    if (settings_tls_new(s->conf, &s->tls, error, sizeof(error)) == 0)
-        return true;
-    log_error("%s", error);
-    return false;
+    int r = settings_tls_new(s->conf, &s->tls, error, sizeof(error));
+
+    if (r == 0 && !s->tls && conf_stats_is_https(s->conf))
+        r = settings_load_certificate(s->conf, &s->tls, error, sizeof(error));
+    if (r < 0)
+        log_error("%s", error);
+    return r == 0;
 }
 
 struct settings *settings_new(struct conf *conf, const uint8_t nonce_secret[AUTH_SECRET_LEN])

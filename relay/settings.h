@@ -19,7 +19,7 @@ struct settings {
     struct conf *conf;
     struct acl *acl;
     struct auth *auth;
-    struct tls_server *tls; /* NULL without TLS and DTLS listeners */
+    struct tls_server *tls; /* NULL without TLS and DTLS listeners, and HTTPS of the stats */
 };
 
 /* Takes `conf`, also on failure. Return: NULL after logging why. */

@@ -1,7 +1,7 @@
 /*
- * Two contexts, one certificate: what is loaded and checked for TLS is shared
- * with DTLS object by object, so that a file replaced in between cannot leave
- * the two with different keys.
+ * Three contexts, one certificate: what is loaded and checked for TLS is shared
+ * with the others object by object, so that a file replaced in between cannot leave
+ * them with different keys.
  */
 #include "common/net/tls.h"
 
@@ -46,6 +46,13 @@ static int tls_on_alpn(SSL *ssl, const unsigned char **ret, unsigned char *ret_l
     return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
+static int tls_on_http_alpn(SSL *ssl, const unsigned char **ret, unsigned char *ret_len,
+                            const unsigned char *in, unsigned int in_len, void *arg)
+{
+    return tls_alpn_offers(in, in_len, "http/1.1", ret, ret_len) ? SSL_TLSEXT_ERR_OK
+                                                                 : SSL_TLSEXT_ERR_NOACK;
+}
+
 /* Without this, OpenSSL would ask for the pass phrase of an encrypted key on the terminal. */
 static int tls_no_passphrase(char *buf, int size, int rwflag, void *user)
 {
@@ -68,8 +75,10 @@ static int tls_make_contexts(struct tls_server *t)
 {
     t->tls = tls_server_ctx_new(TLS_server_method(), TLS1_2_VERSION);
     t->dtls = tls_server_ctx_new(DTLS_server_method(), DTLS1_2_VERSION);
-    if (!t->tls || !t->dtls)
+    t->http = tls_server_ctx_new(TLS_server_method(), TLS1_2_VERSION);
+    if (!t->tls || !t->dtls || !t->http)
         return -1;
+    SSL_CTX_set_alpn_select_cb(t->http, tls_on_http_alpn, NULL);
     /* One read(2) for many small records instead of two for each. */
     SSL_CTX_set_read_ahead(t->tls, 1);
     dtls_ctx_init(t->dtls);
@@ -93,15 +102,15 @@ static int tls_load_files(struct tls_server *t, const char *cert_file, const cha
     return 0;
 }
 
-static int tls_share_with_dtls(struct tls_server *t)
+static int tls_share(const struct tls_server *t, SSL_CTX *with)
 {
     STACK_OF(X509) *chain = NULL;
 
-    if (SSL_CTX_use_certificate(t->dtls, SSL_CTX_get0_certificate(t->tls)) != 1 ||
-        SSL_CTX_use_PrivateKey(t->dtls, SSL_CTX_get0_privatekey(t->tls)) != 1)
+    if (SSL_CTX_use_certificate(with, SSL_CTX_get0_certificate(t->tls)) != 1 ||
+        SSL_CTX_use_PrivateKey(with, SSL_CTX_get0_privatekey(t->tls)) != 1)
         return -1;
     SSL_CTX_get0_chain_certs(t->tls, &chain);
-    if (chain && SSL_CTX_set1_chain(t->dtls, chain) != 1)
+    if (chain && SSL_CTX_set1_chain(with, chain) != 1)
         return -1;
     return 0;
 }
@@ -182,7 +191,8 @@ int tls_server_new(const char *cert_file, const char *key_file, const char *name
     }
     if (tls_load_files(t, cert_file, key_file, &e) < 0)
         goto fail;
-    if (tls_share_with_dtls(t) < 0 || tls_set_not_after(t) < 0 || tls_set_pin(t) < 0) {
+    if (tls_share(t, t->dtls) < 0 || tls_share(t, t->http) < 0 || tls_set_not_after(t) < 0 ||
+        tls_set_pin(t) < 0) {
         tls_fail(&e, "cannot use certificate", cert_file);
         goto fail;
     }
@@ -205,5 +215,6 @@ void tls_server_free(struct tls_server *t)
         return;
     SSL_CTX_free(t->tls);
     SSL_CTX_free(t->dtls);
+    SSL_CTX_free(t->http);
     free(t);
 }

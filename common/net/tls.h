@@ -1,13 +1,14 @@
 /*
  * common/net/tls.h - certificates and OpenSSL contexts
  *
- * One struct tls_server holds the contexts for TLS (1.2, 1.3) and DTLS (1.2) of
- * one certificate. It is immutable and reference counted: a reload builds a new
+ * One struct tls_server holds the contexts for TLS (1.2, 1.3), DTLS (1.2) and HTTPS
+ * of one certificate. It is immutable and reference counted: a reload builds a new
  * one, streams that started with the old one keep it through their SSL.
  *
  * ALPN: stun.turn and stun.nat-discovery are accepted (RFC 7443); a client that
  * offers protocols, but neither of these, gets the no_application_protocol
- * alert; a client that offers none is welcome.
+ * alert; a client that offers none is welcome. HTTPS takes http/1.1 instead, and a
+ * client that offers something else only is answered without ALPN.
  */
 #pragma once
 
@@ -20,6 +21,7 @@
 struct tls_server {
     SSL_CTX *tls;
     SSL_CTX *dtls;
+    SSL_CTX *http;        /* the stats endpoint's */
     uint64_t not_after_s; /* the certificate's end, seconds since 1970 */
     char pin[64];         /* "sha256/" + base64 of the certificate's SPKI digest */
     unsigned int n_refs;  /* tls.c's; atomic */

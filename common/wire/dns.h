@@ -15,6 +15,9 @@
 #define DNS_NAME_MAX    253 /* characters (RFC 1035, section 2.3.4) */
 #define DNS_FAILURE_MAX (DNS_HEADER_LEN + 255 + 4)
 
+#define DNS_TYPE_A    1
+#define DNS_TYPE_AAAA 28
+
 enum dns_rcode {
     DNS_RCODE_OK = 0,
     DNS_RCODE_FORMERR = 1,
@@ -39,8 +42,8 @@ int dns_read_query(const uint8_t *data, size_t len, struct dns_question *ret);
 bool dns_answers(const uint8_t *data, size_t len, uint16_t id, const uint8_t *question,
                  size_t question_len);
 
-/* The answer to the query `data`, as dns_read_query() read it: nothing but the code. `ret` holds
- * DNS_FAILURE_MAX. Return: its length. */
+/* The answer to the query `data`, as dns_read_query() read it: nothing but the code (DNS_RCODE_OK:
+ * there are no such records). `ret` holds DNS_FAILURE_MAX. Return: its length. */
 size_t dns_put_failure(uint8_t *ret, const uint8_t *data, const struct dns_question *query,
                        enum dns_rcode rcode);
 

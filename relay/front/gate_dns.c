@@ -8,6 +8,10 @@
  * answers must guess that. The next server is asked when one keeps silent; when none
  * answers, or the relay is gone, the app is told so (SERVFAIL).
  *
+ * Addresses of a family that the relay does not have are not told. The app's connect(2)
+ * always succeeds (gate_tcp.c), so it would settle on IPv6, lose the connection at once, and
+ * never try IPv4: what is meant to choose between the two (RFC 8305) chooses by connect(2).
+ *
  * A query lives from the app's question to its answer, and its bytes with it.
  */
 #include <errno.h>
@@ -72,14 +76,19 @@ static void query_free(struct gate_dns *dns, struct gate_query *q)
     free(q);
 }
 
-static void query_fail(struct gate_dns *dns, struct gate_query *q)
+static void query_refuse(struct gate_dns *dns, struct gate_query *q, enum dns_rcode rcode)
 {
     const struct rx_packet packet = {
         .data = q->data, .len = q->len, .from = q->app, .to = q->asked};
 
-    counter_add(&dns->gate->params.counters->gate_dns_failed, 1);
-    dns_refuse(dns, &packet, &q->question, DNS_RCODE_SERVFAIL);
+    dns_refuse(dns, &packet, &q->question, rcode);
     query_free(dns, q);
+}
+
+static void query_fail(struct gate_dns *dns, struct gate_query *q)
+{
+    counter_add(&dns->gate->params.counters->gate_dns_failed, 1);
+    query_refuse(dns, q, DNS_RCODE_SERVFAIL);
 }
 
 static void dns_fail_all(struct gate_dns *dns)
@@ -123,7 +132,21 @@ static bool query_try(struct gate_dns *dns, struct gate_query *q, uint64_t now_n
     return is_sent;
 }
 
-/* Every query that waits: for the association, or for a server that will not do. */
+/* Deals with a query that has not been sent yet, while the association is open. `q` may be gone
+ * after it; when the association is, `q` is not. */
+static void query_begin(struct gate_dns *dns, struct gate_query *q, uint64_t now_ns)
+{
+    uint16_t type = q->question.type;
+
+    if ((type == DNS_TYPE_AAAA && !dns->has_v6) || (type == DNS_TYPE_A && !dns->has_v4)) {
+        counter_add(&dns->gate->params.counters->gate_dns_no_family, 1);
+        query_refuse(dns, q, DNS_RCODE_OK);
+    } else if (!query_try(dns, q, now_ns) && dns->is_open) {
+        query_fail(dns, q);
+    }
+}
+
+/* Every query that waits for the association, or (`refused`) for a server that will not do. */
 static void dns_try_all(struct gate_dns *dns, const struct addr *refused)
 {
     uint64_t now_ns = clock_now_ns();
@@ -132,9 +155,8 @@ static void dns_try_all(struct gate_dns *dns, const struct addr *refused)
     list_for_each_safe (it, tmp, &dns->queries) {
         struct gate_query *q = list_entry(it, struct gate_query, link);
 
-        if ((refused ? addr_ip_equal(&q->server, refused) : q->n_tries == 0) &&
-            !query_try(dns, q, now_ns) && dns->is_open)
-            query_fail(dns, q);
+        if (dns->is_open && (refused ? addr_ip_equal(&q->server, refused) : q->n_tries == 0))
+            query_begin(dns, q, now_ns);
     }
     if (!dns->assoc) /* lost on the way */
         dns_fail_all(dns);
@@ -229,13 +251,10 @@ static const struct assoc_events dns_events = {
 /* Opens the association if need be. Return: false when it cannot be. */
 static bool dns_ready(struct gate_dns *dns, uint64_t now_ns)
 {
+    /* Both, whatever the servers': it tells what the relay has. */
+    const struct assoc_want want = {.v4 = true, .v6 = true};
     struct exit *exit = dns->gate->params.exit;
-    struct assoc_want want = {0};
 
-    for (size_t i = 0; i < dns->n_servers; i++) {
-        want.v4 = want.v4 || dns->servers[i].family == ADDR_IPV4;
-        want.v6 = want.v6 || dns->servers[i].family == ADDR_IPV6;
-    }
     dns->used_ns = now_ns;
     if (!dns->assoc && dns->n_servers > 0 && dns->retry_ns <= now_ns)
         (void)exit->ops->open(exit, &want, &dns_events, dns, &dns->assoc);
@@ -301,8 +320,8 @@ static void dns_relay(struct gate_dns *dns, const struct rx_packet *packet,
         dns_refuse(dns, packet, question, DNS_RCODE_SERVFAIL);
         return;
     }
-    if (dns->is_open && !query_try(dns, q, now_ns) && dns->assoc)
-        query_fail(dns, q);
+    if (dns->is_open)
+        query_begin(dns, q, now_ns);
     if (!dns->assoc)
         dns_fail_all(dns);
 }

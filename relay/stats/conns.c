@@ -1,6 +1,8 @@
 #include "relay/stats/conns.h"
 
 #include <errno.h>
+#include <event2/bufferevent_ssl.h>
+#include <openssl/err.h>
 #include <stdbool.h>
 #include <sys/socket.h>
 
@@ -82,6 +84,36 @@ void stats_conns_deinit(struct stats_conns *conns)
     if (conns->sweep)
         event_free(conns->sweep);
     conns->sweep = NULL;
+    stats_conns_set_tls(conns, NULL);
+}
+
+void stats_conns_set_tls(struct stats_conns *conns, SSL_CTX *tls)
+{
+    if (tls)
+        SSL_CTX_up_ref(tls);
+    SSL_CTX_free(conns->tls);
+    conns->tls = tls;
+}
+
+static struct bufferevent *conns_new_bev(const struct stats_conns *conns, struct event_base *base)
+{
+    struct bufferevent *bev;
+    SSL *ssl;
+
+    if (!conns->tls)
+        return bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+    ERR_clear_error();
+    ssl = SSL_new(conns->tls);
+    if (!ssl)
+        return NULL;
+    bev = bufferevent_openssl_socket_new(base, -1, ssl, BUFFEREVENT_SSL_ACCEPTING,
+                                         BEV_OPT_CLOSE_ON_FREE);
+    if (!bev) {
+        SSL_free(ssl);
+        return NULL;
+    }
+    bufferevent_openssl_set_allow_dirty_shutdown(bev, 1);
+    return bev;
 }
 
 static struct stats_conn *conns_place(struct stats_conns *conns)
@@ -106,7 +138,7 @@ struct bufferevent *stats_conns_on_accept(struct event_base *base, void *arg)
     unsigned int sweep_ms = conns->time_ms / CONNS_SWEEP_PER_TIME;
     struct timeval every = {sweep_ms / 1000, sweep_ms % 1000 * 1000};
     uint64_t now_ns = clock_now_ns();
-    struct bufferevent *bev = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+    struct bufferevent *bev = conns_new_bev(conns, base);
     struct stats_conn *conn;
 
     if (!bev)

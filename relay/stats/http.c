@@ -2,11 +2,13 @@
 
 #include <errno.h>
 #include <event2/buffer.h>
+#include <event2/bufferevent_ssl.h>
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
 #include <event2/listener.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +36,10 @@
 #define HTTP_BODY_MAX    1024
 #define HTTP_IDLE_S      5 /* between two reads; conns.h has the total */
 #define HTTP_BACKLOG     64
-#define HTTP_TOKEN_LEN   32 /* as its SHA-256: comparing takes equal time for any length */
+/* On the local proxy, calls share this thread: a flood of connections gets a few at a time. */
+#define HTTP_ACCEPTS   8
+#define HTTP_ACCEPT_US 4000
+#define HTTP_TOKEN_LEN 32 /* as its SHA-256: comparing takes equal time for any length */
 
 #define HTTP_TEXT "text/plain; charset=utf-8"
 
@@ -43,6 +48,7 @@ struct stats_http {
     struct evhttp *evhttp;
     struct evconnlistener *listener; /* evhttp's */
     struct event *resume;
+    unsigned int n_accepted; /* since `resume` last fired */
     struct stats_conns conns;
     struct stats_source source;
     struct addr bound;
@@ -77,11 +83,14 @@ static void http_set_headers(struct evhttp_request *req, const char *type, size_
     evhttp_add_header(headers, "Connection", "close");
 }
 
+static struct bufferevent *http_bev(struct evhttp_request *req)
+{
+    return evhttp_connection_get_bufferevent(evhttp_request_get_connection(req));
+}
+
 static int http_fd(struct evhttp_request *req)
 {
-    struct evhttp_connection *conn = evhttp_request_get_connection(req);
-
-    return bufferevent_getfd(evhttp_connection_get_bufferevent(conn));
+    return bufferevent_getfd(http_bev(req));
 }
 
 static void http_on_connect_answered(struct evhttp_request *req, void *arg)
@@ -129,12 +138,13 @@ static void http_answer_ready(struct stats_http *http, struct evhttp_request *re
     if (!http->source.ready || http->source.ready(http->source.arg))
         http_reply_text(req, HTTP_OK, "OK", "ready\n");
     else
-        http_reply_text(req, HTTP_SERVUNAVAIL, "Service Unavailable", "draining\n");
+        http_reply_text(req, HTTP_SERVUNAVAIL, "Service Unavailable", "not ready\n");
 }
 
 static void http_answer_view(struct stats_http *http, struct evhttp_request *req, bool json)
 {
     struct stats_view view = {
+        .role = http->source.role,
         .uptime_s = (clock_now_ns() - http_started_ns) / NS_PER_S,
         .started_s = http_started_s,
     };
@@ -142,6 +152,8 @@ static void http_answer_view(struct stats_http *http, struct evhttp_request *req
     int r = -ENOMEM;
 
     http->source.sum(http->source.arg, &view.counters);
+    if (http->source.state)
+        http->source.state(http->source.arg, &view.state);
     if (body && json)
         r = stats_render_json(&http->source, &view, body);
     else if (body)
@@ -192,20 +204,25 @@ static struct addr http_local_addr(struct evhttp_request *req)
     return addr_from_sockaddr((const struct sockaddr *)&sa);
 }
 
-/* "address:port" as reached, or "localhost:port" on loopback; the port may be left out when it is
- * 80. No other name is ours: any of them could be a stranger's that resolves to us. */
-static bool http_is_own_host(const char *host, const struct addr *local)
+/* "address:port" as reached, "localhost:port" on loopback, or over TLS a name that the certificate
+ * has; the port may be left out when it is the scheme's. No other name is ours: any of them could
+ * be a stranger's that resolves to us. */
+static bool http_is_own_host(const char *host, const struct addr *local, SSL *ssl)
 {
-    char localhost[24];
+    const uint16_t usual = ssl ? 443 : 80;
+    size_t len = strcspn(host, ":");
+    char port[8];
     struct addr named;
 
-    if (addr_parse(host, &named) || addr_parse_ip(host, 80, &named))
+    if (addr_parse(host, &named) || addr_parse_ip(host, usual, &named))
         return addr_equal(&named, local);
-    if (!addr_is_loopback(local))
+    snprintf(port, sizeof(port), ":%u", local->port);
+    if (host[len] ? strcmp(host + len, port) != 0 : local->port != usual)
         return false;
-    snprintf(localhost, sizeof(localhost), "localhost:%u", local->port);
-    return strcasecmp(host, localhost) == 0 ||
-           (local->port == 80 && strcasecmp(host, "localhost") == 0);
+    if (addr_is_loopback(local) && len == strlen("localhost") &&
+        strncasecmp(host, "localhost", len) == 0)
+        return true;
+    return ssl && len > 0 && X509_check_host(SSL_get_certificate(ssl), host, len, 0, NULL) == 1;
 }
 
 /* Return: 0 when the request is meant for us, else the status to refuse it with. */
@@ -214,6 +231,7 @@ static int http_check_host(struct evhttp_request *req)
     const struct evkeyvalq *headers = evhttp_request_get_input_headers(req);
     const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(req);
     struct addr local = http_local_addr(req);
+    SSL *ssl = bufferevent_openssl_get_ssl(http_bev(req));
     const char *host = NULL;
     struct evkeyval *header;
     char authority[128];
@@ -229,14 +247,16 @@ static int http_check_host(struct evhttp_request *req)
     }
     if (!host)
         return HTTP_BADREQUEST;
-    if (!http_is_own_host(host, &local))
+    if (!http_is_own_host(host, &local, ssl))
         return 421;
     /* "GET http://name/path" names the host a second time. */
     if (!uri || !evhttp_uri_get_host(uri))
         return 0;
     port = evhttp_uri_get_port(uri);
-    snprintf(authority, sizeof(authority), "%s:%d", evhttp_uri_get_host(uri), port < 0 ? 80 : port);
-    return http_is_own_host(authority, &local) ? 0 : 421;
+    if (port < 0)
+        port = ssl ? 443 : 80;
+    snprintf(authority, sizeof(authority), "%s:%d", evhttp_uri_get_host(uri), port);
+    return http_is_own_host(authority, &local, ssl) ? 0 : 421;
 }
 
 static bool http_hash_token(const char *token, uint8_t ret_hash[HTTP_TOKEN_LEN])
@@ -267,7 +287,11 @@ static void http_on_request(struct evhttp_request *req, void *arg)
     int method = evhttp_request_get_command(req);
     int refused = http_check_host(req);
 
-    if (refused == HTTP_BADREQUEST) {
+    if (http->conns.tls && !bufferevent_openssl_get_ssl(http_bev(req))) {
+        /* Memory was short when it came, and evhttp took it without encryption. */
+        shutdown(http_fd(req), SHUT_RDWR);
+        http_reply_text(req, HTTP_SERVUNAVAIL, "Service Unavailable", "HTTPS only\n");
+    } else if (refused == HTTP_BADREQUEST) {
         http_reply_text(req, HTTP_BADREQUEST, "Bad Request", "one Host, please\n");
     } else if (refused) {
         log_limited(LOG_LEVEL_WARNING, "stats: refused a request that names another host");
@@ -306,7 +330,20 @@ static void http_on_resume(evutil_socket_t fd, short what, void *arg)
 {
     struct stats_http *http = arg;
 
+    http->n_accepted = 0;
     evconnlistener_enable(http->listener);
+}
+
+static struct bufferevent *http_on_accept(struct event_base *base, void *arg)
+{
+    static const struct timeval pause = {.tv_usec = HTTP_ACCEPT_US};
+    struct stats_http *http = arg;
+
+    if (http->n_accepted++ == 0)
+        event_add(http->resume, &pause);
+    if (http->n_accepted == HTTP_ACCEPTS)
+        evconnlistener_disable(http->listener);
+    return stats_conns_on_accept(base, &http->conns);
 }
 
 static int http_listen(struct stats_http *http, struct event_base *base, const struct addr *listen)
@@ -343,7 +380,7 @@ static int http_init(struct stats_http *http, struct event_base *base, const str
     http->resume = evtimer_new(base, http_on_resume, http);
     if (!http->evhttp || !http->resume)
         return -ENOMEM;
-    evhttp_set_bevcb(http->evhttp, stats_conns_on_accept, &http->conns);
+    evhttp_set_bevcb(http->evhttp, http_on_accept, http);
     evhttp_set_timeout(http->evhttp, HTTP_IDLE_S);
     evhttp_set_max_headers_size(http->evhttp, HTTP_HEADERS_MAX);
     evhttp_set_max_body_size(http->evhttp, HTTP_BODY_MAX);
@@ -406,6 +443,11 @@ void stats_http_free(struct stats_http *http)
         event_free(http->resume);
     stats_conns_deinit(&http->conns);
     free(http);
+}
+
+void stats_http_set_tls(struct stats_http *http, const struct tls_server *tls)
+{
+    stats_conns_set_tls(&http->conns, tls ? tls->http : NULL);
 }
 
 struct addr stats_http_addr(const struct stats_http *http)

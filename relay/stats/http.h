@@ -9,6 +9,7 @@
  * not the listener's own are refused (DNS rebinding), as are methods other than GET
  * and HEAD, large headers and slow senders; with a token set, every path but
  * /healthz and /readyz asks for "Authorization: Bearer TOKEN" (constant-time). No CORS.
+ * A relay that listens beyond loopback serves it over TLS.
  *
  * The program must ignore SIGPIPE: libevent writes without MSG_NOSIGNAL, and a client
  * that is cut off for its slowness would take the process with it.
@@ -20,13 +21,27 @@
 #include <stdbool.h>
 
 #include "common/net/addr.h"
+#include "common/net/tls.h"
 #include "relay/stats/counters.h"
 
 struct stats_http;
 
+/* What is no count, and may not be there at all. */
+struct stats_state {
+    enum {
+        STATS_LINK_NONE, /* no relay is gone to, or none could be */
+        STATS_LINK_DOWN,
+        STATS_LINK_UP,
+    } datagrams,
+        streams;
+    uint64_t certificate_not_after_s; /* seconds since 1970; 0: there is no certificate */
+};
+
 /* What the endpoint asks the role it serves; all called on the main thread. */
 struct stats_source {
+    enum stats_role role; /* the counters that are shown */
     void *arg;
+    void (*state)(void *arg, struct stats_state *ret); /* may be NULL; *ret is zero */
     void (*sum)(void *arg, struct counters *ret);
     /* Adds role-specific members ("relay": what peers see, ports, certificate, users, ...). */
     void (*describe)(void *arg, json_t *root);
@@ -36,6 +51,9 @@ struct stats_source {
 /* Return: 0, or -1 with a line in the log. `token` may be NULL only for a loopback address. */
 int stats_http_new(struct event_base *base, const struct addr *listen, const char *token,
                    const struct stats_source *source, struct stats_http **ret);
+/* From the next connection on, HTTPS with this certificate (borrowed); NULL: HTTP. At the start,
+ * before the loop turns, and when the certificate changes. */
+void stats_http_set_tls(struct stats_http *http, const struct tls_server *tls);
 void stats_http_free(struct stats_http *http);
 /* The bound address (port 0 in `listen` means any). */
 struct addr stats_http_addr(const struct stats_http *http);

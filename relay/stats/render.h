@@ -14,7 +14,9 @@
 #include "relay/stats/http.h"
 
 struct stats_view {
+    enum stats_role role;
     struct counters counters;
+    struct stats_state state;
     uint64_t uptime_s;
     uint64_t started_s; /* seconds since 1970 */
 };

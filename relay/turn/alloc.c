@@ -95,6 +95,7 @@ static struct alloc *alloc_new(struct request *req, struct quota_charge *charge)
     alloc->user_listed = req->who.listed;
     alloc->turn = turn;
     alloc->state = ALLOC_OPENING;
+    alloc->made_ns = req->now_ns;
     alloc->id = ++turn->next_id * turn->params.n_workers + turn->params.worker;
     alloc->charge = *charge;
     *charge = (struct quota_charge){0};
@@ -337,6 +338,8 @@ static void allocate_succeed(struct alloc *alloc, const struct assoc_opened *ope
         stun_put(&b, STUN_RESERVATION_TOKEN, opened->token, sizeof(opened->token));
     stun_put_addr(&b, STUN_XOR_MAPPED_ADDRESS, &shown);
     answer_send(turn, alloc->client, alloc->answer, &b, true, turn->now_ns);
+    histogram_add(&turn->params.counters->allocation_time,
+                  (clock_now_ns() - alloc->made_ns) / NS_PER_US);
 }
 
 static void alloc_on_open(void *user, const struct assoc_opened *opened)

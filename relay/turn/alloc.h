@@ -42,6 +42,7 @@ struct alloc {
     struct perm_set perms;
     struct chan_set chans;
     struct bucket up, down;
+    uint64_t made_ns;
     struct list admissions; /* requests that wait for the exit's word, admission.c */
     unsigned int n_admissions;
     struct list conns; /* struct conn of tcp.c */

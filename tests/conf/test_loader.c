@@ -79,6 +79,7 @@ START_TEST(defaults_are_safe)
     ck_assert_uint_eq(c->unauthenticated_rate, 20);
     ck_assert_str_eq(addr_text(&c->stats_listen), "127.0.0.1:9641");
     ck_assert_ptr_null(c->stats_token);
+    ck_assert(c->stats_tls && !conf_stats_is_https(c));
     conf_free(c);
 }
 END_TEST
@@ -116,7 +117,8 @@ START_TEST(every_option_reaches_its_field)
                           "unauthenticated-rate = 0\n"
                           "[stats]\n"
                           "listen = 192.0.2.1:9\n"
-                          "token = t0ken\n");
+                          "token = t0ken\n"
+                          "tls = no\n");
 
     ck_assert_uint_eq(c->n_listen, 1);
     ck_assert_str_eq(addr_text(&c->public_v4), "203.0.113.5:0");
@@ -152,6 +154,23 @@ START_TEST(every_option_reaches_its_field)
     ck_assert_uint_eq(c->unauthenticated_rate, 0);
     ck_assert_str_eq(addr_text(&c->stats_listen), "192.0.2.1:9");
     ck_assert_str_eq(c->stats_token, "t0ken");
+    ck_assert(!c->stats_tls && !conf_stats_is_https(c));
+    conf_free(c);
+}
+END_TEST
+
+START_TEST(statistics_beyond_loopback_are_https_unless_told_otherwise)
+{
+    struct conf *c = load("[relay]\ncertificate = /c\nprivate-key = /k\n[stats]\n"
+                          "listen = 0.0.0.0:9641\ntoken = t\n" USER);
+
+    ck_assert(conf_stats_is_https(c));
+    conf_free(c);
+    c = load("[stats]\nlisten = 0.0.0.0:9641\ntoken = t\ntls = no\n" USER);
+    ck_assert(!conf_stats_is_https(c));
+    conf_free(c);
+    c = load("[stats]\nlisten = off\n" USER);
+    ck_assert(!conf_stats_is_https(c));
     conf_free(c);
 }
 END_TEST
@@ -421,9 +440,16 @@ static const struct {
     {"[relay]\ncertificate = x\n" USER, "f:2: certificate: private-key must be set too\n"},
     {"[relay]\nprivate-key = x\n" USER, "f:2: private-key: certificate must be set too\n"},
     {"[stats]\nlisten = 0.0.0.0:9641\n" USER,
-     "f:2: listen: 0.0.0.0:9641 is not a loopback address, so token must be set\n"},
-    {"[stats]\nlisten = [2001:db8::1]:9641\n" USER,
+     "f:2: listen: 0.0.0.0:9641 is not a loopback address, so token must be set\n"
+     "f:2: listen: 0.0.0.0:9641 is not a loopback address, so certificate and private-key must be "
+     "set in [relay], or tls = no\n"},
+    {"[stats]\nlisten = [2001:db8::1]:9641\ntls = no\n" USER,
      "f:2: listen: [2001:db8::1]:9641 is not a loopback address, so token must be set\n"},
+    {"[stats]\nlisten = 192.0.2.1:9641\ntoken = t\n" USER,
+     "f:2: listen: 192.0.2.1:9641 is not a loopback address, so certificate and private-key must "
+     "be "
+     "set in [relay], or tls = no\n"},
+    {"[stats]\ntls = yes\n" USER, "f:2: tls: \"yes\" is neither auto nor no\n"},
     {"[relay]\nbehavior-discovery = yes\nlisten = udp://192.0.2.1:1, udp://192.0.2.1:2, "
      "udp://192.0.2.2:1, udp://192.0.2.2:2\n" USER,
      "f:2: behavior-discovery: tells clients their own address, so it needs hide-client-address = "
@@ -457,25 +483,28 @@ END_TEST
 
 START_TEST(all_errors_of_a_file_come_in_one_go)
 {
-    refuse("[relay]\n"
-           "relm = x\n"
-           "ports = 2-1\n"
-           "listen = tls://1.2.3.4:5349, udp://nowhere\n"
-           "[limits]\n"
-           "max-channels = 4097\n"
-           "nothing here\n"
-           "[users]\n"
-           "a:b = c\n"
-           "[stats]\n"
-           "listen = 1.2.3.4:80\n",
-           "f:2: unknown option \"relm\" in [relay] (did you mean \"realm\"?)\n"
-           "f:3: ports: \"2\" is out of range (1024 to 65535)\n"
-           "f:4: listen: \"udp://nowhere\" needs an IP address and a port behind udp://\n"
-           "f:6: max-channels: \"4097\" is out of range (1 to 4096)\n"
-           "f:7: not a line like: name = value\n"
-           "f:9: a user name cannot contain ':', and '=' stands between it and the password\n"
-           "f:4: listen: tls and dtls need certificate and private-key\n"
-           "f:11: listen: 1.2.3.4:80 is not a loopback address, so token must be set\n");
+    refuse(
+        "[relay]\n"
+        "relm = x\n"
+        "ports = 2-1\n"
+        "listen = tls://1.2.3.4:5349, udp://nowhere\n"
+        "[limits]\n"
+        "max-channels = 4097\n"
+        "nothing here\n"
+        "[users]\n"
+        "a:b = c\n"
+        "[stats]\n"
+        "listen = 1.2.3.4:80\n",
+        "f:2: unknown option \"relm\" in [relay] (did you mean \"realm\"?)\n"
+        "f:3: ports: \"2\" is out of range (1024 to 65535)\n"
+        "f:4: listen: \"udp://nowhere\" needs an IP address and a port behind udp://\n"
+        "f:6: max-channels: \"4097\" is out of range (1 to 4096)\n"
+        "f:7: not a line like: name = value\n"
+        "f:9: a user name cannot contain ':', and '=' stands between it and the password\n"
+        "f:4: listen: tls and dtls need certificate and private-key\n"
+        "f:11: listen: 1.2.3.4:80 is not a loopback address, so token must be set\n"
+        "f:11: listen: 1.2.3.4:80 is not a loopback address, so certificate and private-key must "
+        "be set in [relay], or tls = no\n");
 }
 END_TEST
 
@@ -530,6 +559,7 @@ int main(void)
 
     tcase_add_test(tc, defaults_are_safe);
     tcase_add_test(tc, every_option_reaches_its_field);
+    tcase_add_test(tc, statistics_beyond_loopback_are_https_unless_told_otherwise);
     tcase_add_test(tc, users_stay_in_file_order);
     tcase_add_test(tc, protocols_on_one_socket_become_one_listener);
     tcase_add_test(tc, indentation_comments_and_line_ends_mean_nothing);

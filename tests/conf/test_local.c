@@ -216,8 +216,11 @@ static const struct {
     {RELAY "dns = ,\n", "f:5: dns: an item of the list is empty\n"},
     {RELAY "[users]\nbob = key:0x00112233445566778899aabbccddeeff\n",
      "f:6: user \"bob\": SOCKS needs the password itself, not a stored key\n"},
-    {RELAY "[stats]\nlisten = 0.0.0.0:9642\n",
+    {RELAY "[stats]\nlisten = 0.0.0.0:9642\ntls = no\n",
      "f:6: listen: 0.0.0.0:9642 is not a loopback address, so token must be set\n"},
+    {RELAY "[stats]\nlisten = 0.0.0.0:9642\ntoken = t\n",
+     "f:6: listen: 0.0.0.0:9642 is not a loopback address, and there is no certificate for HTTPS: "
+     "only tls = no would serve the statistics there, readable on the way\n"},
 };
 
 START_TEST(each_mistake_has_its_message)

@@ -49,6 +49,23 @@ START_TEST(streams_to_the_same_peer_take_a_trunk_each)
 }
 END_TEST
 
+/* By IPv6, for which there is no trunk yet. */
+START_TEST(dials_that_wait_for_different_peers_have_one_trunk_made)
+{
+    static const char *const peers[] = {"[2001:db8:9::1]:80", "[2001:db8:9::2]:80",
+                                        "[2001:db8:9::3]:80", "[2001:db8:9::1]:80"};
+    struct front_dial *d[4];
+
+    setup_ready();
+    for (unsigned int i = 0; i < 4; i++)
+        d[i] = front_dial(w, peers[i]);
+    world_settle(w);
+    for (unsigned int i = 0; i < 4; i++)
+        assert_dialed(d[i], EXIT_OK);
+    ck_assert_uint_eq(w->x->n_trunks, 1 + 2); /* two for the peer that is called twice */
+}
+END_TEST
+
 START_TEST(many_dials_to_one_peer_at_once_have_their_trunks_made_together)
 {
     struct front_dial *d[6];
@@ -222,6 +239,27 @@ START_TEST(a_peer_that_never_answers_is_a_timeout)
 }
 END_TEST
 
+START_TEST(a_machine_without_a_network_fails_the_dial_in_any_step)
+{
+    struct front_dial *d;
+
+    setup_ready();
+    fake_link_error = -ENETUNREACH;
+    d = front_dial(w, PEER); /* no data connection */
+    world_settle(w);
+    assert_dialed(d, EXIT_E_CAPACITY);
+    fake_link_error = 0;
+    (void)dialed(PEER2);
+    fake_link_error = -ENETUNREACH;
+    d = front_dial(w, PEER2); /* no trunk */
+    world_pass_ms(w, 2000);
+    assert_dialed(d, EXIT_E_CAPACITY);
+    fake_link_error = 0;
+    world_pass_ms(w, 5000);
+    (void)dialed(PEER2);
+}
+END_TEST
+
 /* A relay that is gone without a word, as behind a network that swallows everything. */
 START_TEST(a_relay_that_falls_silent_is_told_within_ten_seconds_in_any_step)
 {
@@ -267,27 +305,6 @@ START_TEST(a_stream_whose_relay_falls_silent_ends_soon_after_the_first_who_notic
     world_pass_ms(w, 14000);
     ck_assert_uint_eq(stream->n_closed, 1);
     ck_assert_int_lt(stream->closed_reason, 0);
-}
-END_TEST
-
-START_TEST(a_machine_without_a_network_fails_the_dial_in_any_step)
-{
-    struct front_dial *d;
-
-    setup_ready();
-    fake_link_error = -ENETUNREACH;
-    d = front_dial(w, PEER); /* no data connection */
-    world_settle(w);
-    assert_dialed(d, EXIT_E_CAPACITY);
-    fake_link_error = 0;
-    (void)dialed(PEER2);
-    fake_link_error = -ENETUNREACH;
-    d = front_dial(w, PEER2); /* no trunk */
-    world_pass_ms(w, 2000);
-    assert_dialed(d, EXIT_E_CAPACITY);
-    fake_link_error = 0;
-    world_pass_ms(w, 5000);
-    (void)dialed(PEER2);
 }
 END_TEST
 
@@ -395,6 +412,7 @@ static Suite *suite(void)
     tcase_add_test(t, a_stream_is_dialled_over_the_trunk_that_is_there);
     tcase_add_test(t, streams_to_different_peers_share_a_trunk);
     tcase_add_test(t, streams_to_the_same_peer_take_a_trunk_each);
+    tcase_add_test(t, dials_that_wait_for_different_peers_have_one_trunk_made);
     tcase_add_test(t, many_dials_to_one_peer_at_once_have_their_trunks_made_together);
     tcase_add_test(t, a_trunk_is_kept_from_the_peer_for_a_minute_after_its_stream);
     tcase_add_test(t, an_idle_trunk_goes_after_five_minutes_but_the_ready_one_stays);
@@ -409,9 +427,9 @@ static Suite *suite(void)
     tcase_add_test(t, a_dial_gives_up_after_five_trunks);
     tcase_add_test(t, a_data_connection_that_cannot_be_bound_is_tried_on_another_trunk);
     tcase_add_test(t, a_peer_that_never_answers_is_a_timeout);
+    tcase_add_test(t, a_machine_without_a_network_fails_the_dial_in_any_step);
     tcase_add_test(t, a_relay_that_falls_silent_is_told_within_ten_seconds_in_any_step);
     tcase_add_test(t, a_stream_whose_relay_falls_silent_ends_soon_after_the_first_who_notices);
-    tcase_add_test(t, a_machine_without_a_network_fails_the_dial_in_any_step);
     suite_add_tcase(s, t);
 
     t = tcase_create("hanging up");

@@ -4,7 +4,7 @@
  */
 #include "tests/front/gate_env.h"
 
-#define ROUNDS 60
+#define ROUNDS 30
 #define STEPS  500
 #define FARS   24
 #define APPS   12

@@ -321,11 +321,33 @@ START_TEST(a_server_that_cannot_be_reached_is_passed_over)
     env_begin_with(2);
     env_keeper_works();
     env.exit.open_v4 = EXIT_E_FAMILY;
-    app_asks("example.com", 1);
+    app_asks("example.com", 28);
     assert_addr_eq(env.exit.sent[0].peer, SERVER_2);
     server_answers(SERVER_2, 0, 0);
     tx_flush(env.tx);
     check_answer(ASKED, APP, &len);
+}
+END_TEST
+
+START_TEST(addresses_of_a_family_that_the_relay_has_not_are_not_told)
+{
+    for (int i = 0; i < 2; i++) {
+        env.exit.open_v6 = EXIT_E_FAMILY;
+        env.exit.open_later = i > 0;
+        app_asks("example.com", 28);
+        app_asks("example.com", 1);
+        if (i > 0)
+            fake_exit_answer(env.exit.last);
+        make_query("example.com", 28);
+        check_code(0);
+        check_silence();
+        ck_assert_uint_eq(env.exit.n_sent, i + 1u);
+        ck_assert_uint_eq(env.exit.sent[i].data[query_len - 3], 1);
+        ck_assert_uint_eq(env.counters.gate_dns_no_family, i + 1u);
+        fake_exit_lose(env.exit.last, EXIT_E_DOWN);
+        make_query("example.com", 1);
+        check_code(2);
+    }
 }
 END_TEST
 
@@ -421,6 +443,7 @@ int main(void)
     tcase_add_test(t, a_query_on_its_way_outlives_the_gate);
     tcase_add_test(t, a_silent_server_is_followed_by_the_next_and_then_by_servfail);
     tcase_add_test(t, a_server_that_cannot_be_reached_is_passed_over);
+    tcase_add_test(t, addresses_of_a_family_that_the_relay_has_not_are_not_told);
     tcase_add_test(t, a_server_that_is_denied_fails_at_once);
     tcase_add_test(t, queries_are_limited);
     tcase_add_test(t, without_a_server_queries_fail);

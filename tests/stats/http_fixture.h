@@ -43,6 +43,7 @@ static inline bool ready_fake(void *arg)
 }
 
 static const struct stats_source source = {
+    .role = STATS_relay,
     .sum = sum_fake,
     .describe = describe_fake,
     .ready = ready_fake,

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <ifaddrs.h>
 
 #include "tests/stats/http_fixture.h"
@@ -15,7 +16,7 @@ START_TEST(readiness_ends_when_draining)
     ck_assert_str_eq(body_of(reply), "ready\n");
     is_ready = false;
     expect_status(get("/readyz"), 503);
-    ck_assert_str_eq(body_of(reply), "draining\n");
+    ck_assert_str_eq(body_of(reply), "not ready\n");
     expect_status(get("/healthz"), 200);
 }
 END_TEST
@@ -43,6 +44,37 @@ START_TEST(metrics_carry_counters_and_no_user)
         strstr(reply, "\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
     ck_assert_ptr_nonnull(strstr(reply, "\ncallveil_requests_total 4711\n"));
     ck_assert_ptr_null(strstr(reply, "script"));
+}
+END_TEST
+
+static unsigned int n_descriptors(void)
+{
+    unsigned int n = 0;
+
+    for (int fd = 0; fd < 1024; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+/* On the local proxy, calls wait while connections are accepted. */
+START_TEST(a_flood_of_connections_is_taken_a_few_at_a_time)
+{
+    uint64_t until = clock_now_ns() + 3 * NS_PER_S;
+    int fds[40];
+    unsigned int before;
+
+    for (size_t i = 0; i < 40; i++)
+        fds[i] = connect_to("127.0.0.1");
+    before = n_descriptors();
+    event_base_loop(base, EVLOOP_NONBLOCK);
+    ck_assert_uint_gt(n_descriptors(), before);
+    ck_assert_uint_le(n_descriptors(), before + 8);
+    while (n_descriptors() < before + 40) {
+        ck_assert_msg(clock_now_ns() < until, "not all of them are taken");
+        pump(-1);
+    }
+    for (size_t i = 0; i < 40; i++)
+        close(fds[i]);
 }
 END_TEST
 
@@ -320,6 +352,7 @@ static Suite *suite(void)
     tcase_add_test(pages, readiness_ends_when_draining);
     tcase_add_test(pages, json_carries_counters_and_what_the_role_adds);
     tcase_add_test(pages, metrics_carry_counters_and_no_user);
+    tcase_add_test(pages, a_flood_of_connections_is_taken_a_few_at_a_time);
     tcase_add_test(pages, other_paths_are_not_found);
     tcase_add_test(pages, every_answer_has_the_headers_and_no_cors);
     tcase_add_test(pages, head_has_headers_and_no_body);

@@ -409,15 +409,15 @@ void find_failed(struct find *f, const struct target *target, const struct sessi
     snprintf(f->why, sizeof(f->why), "%s: %s", find_kind(target->kind), ended->why);
     log_warn("relay lost for %s (%s)", find_name(f), f->why);
     find_stop(f);
-    if (ended->end == SESSION_E_LINK || ended->end == SESSION_E_TIMEOUT)
-        upstream_probe_all(f->x);
     if (clock_now_ns() - f->found_ns >= FIND_HURRY_NS) {
         f->n_failures = 0;
         find_start(f);
-        return;
+    } else {
+        /* One that takes back at once what it gives has failed, and is not to be asked without
+         * end: on with the search that found it. */
+        find_set_state(f, UPSTREAM_CONNECTING);
+        find_search(f, target->url + 1, f->x->conf->n_url);
     }
-    /* One that takes back at once what it gives has failed, and is not to be asked without end: on
-     * with the search that found it. */
-    find_set_state(f, UPSTREAM_CONNECTING);
-    find_search(f, target->url + 1, f->x->conf->n_url);
+    if (ended->end == SESSION_E_LINK || ended->end == SESSION_E_TIMEOUT)
+        upstream_probe_all(f->x);
 }

@@ -31,6 +31,7 @@
 #include "relay/exit.h"
 #include "relay/exit/upstream/cred.h"
 #include "relay/exit/upstream/link.h"
+#include "relay/stats/counters.h"
 
 struct session;
 
@@ -83,6 +84,7 @@ struct session_events {
 struct session_waker {
     void (*wake)(void *arg, uint64_t at_ns);
     void *arg;
+    struct counters *counters; /* of times; NULL: nobody wants them */
 };
 
 /* Takes `link` (OPENING or OPEN), also on failure; `cred` is shared, and borrowed. Nothing is

@@ -125,6 +125,9 @@ static void allocate_on_success(struct session *s, void *subject, const struct s
     s->state = SESSION_LIVE;
     set_lifetime(s, lifetime_s, sent_ns);
     session_due_by(s, session_allocate_due_ns(s));
+    if (s->waker.counters)
+        histogram_add(&s->waker.counters->upstream_allocation_time,
+                      (now_ns - s->asked_ns) / NS_PER_US);
     s->events->on_live(s->user, &s->opened);
 }
 
@@ -250,6 +253,8 @@ static const struct session_kind allocate_kind = {
 
 void session_allocate(struct session *s, uint64_t now_ns)
 {
+    if (s->asked_ns == 0)
+        s->asked_ns = now_ns;
     if (!session_ask(s, &allocate_kind, NULL, now_ns))
         session_fail(s, SESSION_E_MEMORY, 0, "a request could not be made");
 }

@@ -100,6 +100,8 @@ static void session_note_rtt(struct session *s, const struct txn *t, uint64_t no
 
     if (t->method == STUN_CONNECT || t->n_sent > 1 || rtt_us > UINT32_MAX / 8)
         return;
+    if (s->waker.counters)
+        histogram_add(&s->waker.counters->upstream_rtt, rtt_us);
     if (rtt_us == 0)
         rtt_us = 1;
     s->srtt_us = s->srtt_us == 0 ? (uint32_t)rtt_us : (uint32_t)((s->srtt_us * 7ull + rtt_us) / 8);

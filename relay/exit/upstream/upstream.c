@@ -34,7 +34,8 @@ static void upstream_on_wake(void *arg, uint64_t at_ns)
 
 struct session_waker upstream_waker(struct upstream *x)
 {
-    return (struct session_waker){.wake = upstream_on_wake, .arg = x};
+    return (struct session_waker){
+        .wake = upstream_on_wake, .arg = x, .counters = x->params.counters};
 }
 
 /* The next one that this turn has not visited: ticking one may free any other. */
