@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "relay/seal/place.h"
+#include "relay/seal/space.h"
 
 #define LINK_LO        1 /* loopback's index, in every namespace */
 #define LINK_RULE_PREF 100
@@ -237,9 +238,8 @@ static int link_make_pair(struct link *l, char why[SEAL_WHY_LEN])
 {
     int r = link_add_pair(l);
 
-    if (r == -EPERM)
-        return seal_fail(why, "this system does not let an ordinary user set up a network "
-                              "namespace");
+    if (r == -EPERM || r == -EACCES)
+        return space_explain(-r, why);
     if (r < 0)
         return seal_fail(why,
                          "no veth interface: %s; try \"modprobe veth\" as root, or a kernel "

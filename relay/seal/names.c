@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "relay/seal/place.h"
+#include "relay/seal/space.h"
 
 #define SCRATCH      "/tmp"
 #define RESOLV       "/etc/resolv.conf"
@@ -149,7 +150,9 @@ int names_hide(char why[SEAL_WHY_LEN])
 
     if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0 ||
         mount("callveil", SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=1m") < 0)
-        return seal_fail(why, "cannot mount inside: %s", strerror(errno));
+        return errno == EPERM || errno == EACCES
+                   ? space_explain(errno, why)
+                   : seal_fail(why, "cannot mount inside: %s", strerror(errno));
     r = names_put_resolv(why);
     if (r == 0)
         r = names_put_nsswitch(why);

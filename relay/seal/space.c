@@ -31,7 +31,7 @@ static long space_read_number(const char *path)
 }
 
 /* Either unshare(2) fails or, with AppArmor's restriction, what needs a capability after it. */
-static int space_explain(int error, char why[SEAL_WHY_LEN])
+int space_explain(int error, char why[SEAL_WHY_LEN])
 {
     if (space_read_number(APPARMOR_SWITCH) == 1)
         return seal_fail(why, "AppArmor keeps this program from making user namespaces; as root: "
@@ -48,8 +48,8 @@ static int space_explain(int error, char why[SEAL_WHY_LEN])
         return seal_fail(why, "this kernel has no user or network namespaces (CONFIG_USER_NS, "
                               "CONFIG_NET_NS)");
     return seal_fail(why,
-                     "no new namespace: %s; inside a container, its seccomp filter must allow "
-                     "unshare(2) and mount(2)",
+                     "no namespace that could be used: %s; inside a container, its seccomp filter "
+                     "must allow unshare(2) and mount(2)",
                      strerror(error));
 }
 

@@ -20,6 +20,9 @@ enum { SPACE_USER, SPACE_NET, SPACE_MOUNT, SPACE_N };
 /* This process, from now on in namespaces of its own, with all capabilities there. Return: 0, or -1
  * and why, with the remedy where one is known. */
 int space_enter(char why[SEAL_WHY_LEN]);
+/* For what fails in a new namespace although it has all capabilities there: with AppArmor's
+ * restriction a namespace can be made, and is of no use. Return: -1. */
+int space_explain(int error, char why[SEAL_WHY_LEN]);
 /* Descriptors of the namespaces that this process is in. Return: 0 or -errno, and none open. */
 int space_open(int ret_fds[SPACE_N]);
 /* This process into those of another one, and from there into a nested user namespace, where it

@@ -88,9 +88,10 @@ int watch_app(struct watch *w, pid_t app, int outside)
         if (fds[1].revents) {
             fds[1].fd = -1;
             fds[1].revents = 0;
-            fputs("callveil run: the local proxy or the keeper has ended: the app has no network any "
-                  "more\n",
-                  stderr);
+            fputs(
+                "callveil run: the local proxy or the keeper has ended: the app has no network any "
+                "more\n",
+                stderr);
         }
     }
     return status;

@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -398,6 +399,18 @@ def proxy_of_its_own(w):
     w.finish_sealed(ends=False)
 
 
+def becomes_who_called_sudo(w):
+    """nobody, whom every system has."""
+    conf = shutil.copy(f"{w.folder}/local.conf", f"{w.folder}/nobody.conf")
+    os.chown(conf, 65534, 65534)
+    done = subprocess.run([*w.lab.enter("app"), "env", f"HOME={w.folder}", "SUDO_UID=65534",
+                           w.callveil, "run", "-c", conf, "--", "sh", "-c",
+                           "id -u; id -ru; id -G; echo $HOME"],
+                          capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
+    w.check("as root, it is who called sudo", done.stdout.split()[:3] == ["65534"] * 3
+            and w.folder not in done.stdout, done)
+
+
 @case
 def where_it_cannot_be(w):
     """One line with what helps, status 2, and the program never starts."""
@@ -419,6 +432,8 @@ def where_it_cannot_be(w):
     refused("as root, with nobody to be", ["env", "-u", "SUDO_UID", *run], "--user")
     refused("as root, for a user that is none",
             [w.callveil, "run", "--user", "zkqnobody", "--", "touch", mark], "no user")
+    if w.is_root:
+        becomes_who_called_sudo(w)
     refused("a folder of the proxy's that others may enter", [
         *w.user, "sh", "-c", f"chmod 755 {w.folder}/runtime/callveil; exec \"$@\"", "sh", *run],
         "this user's alone")

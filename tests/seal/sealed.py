@@ -21,14 +21,18 @@ PYTHON = "/usr/bin/python3"
 ATTEMPTS = f"{HERE}/attempts.py"
 
 
+def is_root():
+    """Root of the machine's, rather than of a user namespace with one user."""
+    with open("/proc/self/uid_map") as f:
+        return int(f.read().split()[2]) > USER_ID
+
+
 def as_user(folder):
     """argv that makes the rest an ordinary user's program."""
     environment = ["env", f"HOME={folder}/home", f"XDG_RUNTIME_DIR={folder}/runtime",
                    # LSan needs ptrace, which our processes forbid.
                    "ASAN_OPTIONS=detect_leaks=0:exitcode=99"]
-    with open("/proc/self/uid_map") as f:
-        everybody = int(f.read().split()[2]) > USER_ID
-    if everybody:
+    if is_root():
         return ["setpriv", "--reuid", str(USER_ID), "--regid", str(USER_ID), "--clear-groups",
                 *environment]
     return ["unshare", "--user", f"--map-user={USER_ID}", f"--map-group={USER_ID}", *environment]
@@ -38,6 +42,7 @@ class SealedWorld(world.World):
     def __init__(self, name, folder):
         super().__init__(name, folder)
         self.n_started = 0
+        self.is_root = is_root()
         self.callveil = f"{self.folder}/callveil"
         # Where the user may read, whoever's the tree is.
         shutil.copy(world.CALLVEIL, self.callveil)
@@ -56,9 +61,8 @@ class SealedWorld(world.World):
 
     @staticmethod
     def own(path):
-        with open("/proc/self/uid_map") as f:
-            if int(f.read().split()[2]) > USER_ID:
-                os.chown(path, USER_ID, USER_ID)
+        if is_root():
+            os.chown(path, USER_ID, USER_ID)
 
     def restart_local(self):
         self.own(f"{self.folder}/local.conf")
