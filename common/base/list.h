@@ -37,6 +37,18 @@ static inline void list_append(struct list *head, struct list *node)
     head->prev = node;
 }
 
+/* Takes all entries of `from`, to walk them while others come and go there; `to` need not be
+ * initialised. */
+static inline void list_take_all(struct list *from, struct list *to)
+{
+    list_init(to);
+    if (list_empty(from))
+        return;
+    *to = *from;
+    to->next->prev = to->prev->next = to;
+    list_init(from);
+}
+
 static inline void list_remove(struct list *node)
 {
     node->prev->next = node->next;

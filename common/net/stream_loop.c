@@ -398,13 +398,7 @@ void stream_pool_on_due(evutil_socket_t fd, short what, void *arg)
     struct list now;
 
     /* Whoever is woken from here on waits for the next turn. */
-    list_init(&now);
-    while (!list_empty(&pool->due)) {
-        struct list *node = pool->due.next;
-
-        list_remove(node);
-        list_append(&now, node);
-    }
+    list_take_all(&pool->due, &now);
     while (!list_empty(&now)) {
         struct stream *s = list_entry(now.next, struct stream, due);
 

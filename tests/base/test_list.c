@@ -106,6 +106,25 @@ START_TEST(walking_an_empty_list_visits_nothing)
 }
 END_TEST
 
+START_TEST(all_entries_are_taken_at_once_and_in_order)
+{
+    struct list taken, none;
+
+    list_take_all(&head, &taken);
+    ck_assert(list_empty(&taken) && list_empty(&head));
+    append_all();
+    list_take_all(&head, &taken);
+    ck_assert(list_empty(&head));
+    list_take_all(&head, &none);
+    ck_assert(list_empty(&none));
+    for (int i = 0; i < 5; i++) {
+        ck_assert_int_eq(list_entry(taken.next, struct item, link)->value, i);
+        list_remove(taken.next);
+    }
+    ck_assert(list_empty(&taken));
+}
+END_TEST
+
 static Suite *list_suite(void)
 {
     Suite *s = suite_create("base/list");
@@ -118,6 +137,7 @@ static Suite *list_suite(void)
     tcase_add_test(t, removing_twice_is_harmless);
     tcase_add_test(t, the_current_entry_may_go_while_walking);
     tcase_add_test(t, walking_an_empty_list_visits_nothing);
+    tcase_add_test(t, all_entries_are_taken_at_once_and_in_order);
     suite_add_tcase(s, t);
     return s;
 }

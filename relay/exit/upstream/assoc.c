@@ -216,13 +216,7 @@ void assoc_pump(struct upstream *x, uint64_t now_ns)
     struct list now;
 
     /* Whoever opens another one meanwhile has it tried at once. */
-    list_init(&now);
-    while (!list_empty(&x->assocs)) {
-        struct list *node = x->assocs.next;
-
-        list_remove(node);
-        list_append(&now, node);
-    }
+    list_take_all(&x->assocs, &now);
     while (!list_empty(&now)) {
         struct assoc *a = list_entry(now.next, struct assoc, link);
 
@@ -236,13 +230,7 @@ void assoc_lose_all(struct upstream *x, enum exit_result why)
 {
     struct list now;
 
-    list_init(&now);
-    while (!list_empty(&x->assocs)) {
-        struct list *node = x->assocs.next;
-
-        list_remove(node);
-        list_append(&now, node);
-    }
+    list_take_all(&x->assocs, &now);
     while (!list_empty(&now)) {
         struct assoc *a = list_entry(now.next, struct assoc, link);
 

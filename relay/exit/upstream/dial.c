@@ -239,18 +239,6 @@ static bool dial_try(struct dial *d, uint64_t now_ns)
     }
 }
 
-/* Takes all of a list away, to walk it while its entries come and go. */
-static void dial_take_all(struct upstream *x, struct list *to)
-{
-    list_init(to);
-    while (!list_empty(&x->dials)) {
-        struct list *node = x->dials.next;
-
-        list_remove(node);
-        list_append(to, node);
-    }
-}
-
 static struct dial *dial_next(struct upstream *x, struct list *from)
 {
     struct dial *d;
@@ -283,7 +271,7 @@ void dial_pump(struct upstream *x, uint64_t now_ns)
     struct list now;
     struct dial *d;
 
-    dial_take_all(x, &now);
+    list_take_all(&x->dials, &now);
     while ((d = dial_next(x, &now))) {
         unsigned int *n = d->peer.family == ADDR_IPV6 ? &n_v6 : &n_v4, rank;
 
@@ -303,7 +291,7 @@ void dial_end_all(struct upstream *x, enum exit_result why)
     struct list now;
     struct dial *d;
 
-    dial_take_all(x, &now);
+    list_take_all(&x->dials, &now);
     while ((d = dial_next(x, &now)))
         dial_finish(d, why, NULL, NULL);
 }
