@@ -60,9 +60,9 @@ struct tx_queue *tx_queue_new(struct tx_stats *stats);
 void tx_queue_free(struct tx_queue *tx);
 
 /* Queues header + payload as one datagram from socket `fd` to `to` (NULL: a connected socket's
- * peer). `from` (or NULL) is the local address to send from, for sockets bound to a wildcard.
- * `header` (up to TX_HEADER_MAX bytes, may be NULL) is copied, `payload` is referenced. A full
- * queue is flushed first. */
+ * peer; without a port: an IP packet of a raw socket's). `from` (or NULL) is the local address to
+ * send from, for sockets bound to a wildcard. `header` (up to TX_HEADER_MAX bytes, may be NULL) is
+ * copied, `payload` is referenced. A full queue is flushed first. */
 #define TX_HEADER_MAX 64
 void tx_push(struct tx_queue *tx, int fd, const struct addr *to, const struct addr *from,
              const void *header, size_t header_len, const void *payload, size_t payload_len);

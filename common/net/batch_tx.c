@@ -141,11 +141,18 @@ static unsigned int tx_slot(int fd, const struct addr *to)
     return (unsigned int)((h * 0x9e3779b97f4a7c15u) >> 56) & (TX_SLOTS - 1);
 }
 
+/* What has no port to go to is a raw socket's packet, and nobody would take a train of those apart.
+ */
+static bool tx_may_join(const struct addr *to)
+{
+    return to->family == ADDR_NONE || to->port != 0;
+}
+
 static bool tx_run_takes(const struct tx_run *run, int fd, const struct addr *to,
                          const struct addr *from, size_t len)
 {
-    return run->fd == fd && !run->is_closed && len <= run->segment_len && len > 0 &&
-           run->total + len < TX_RUN_LEN && addr_equal(&run->to, to) &&
+    return run->fd == fd && tx_may_join(to) && !run->is_closed && len <= run->segment_len &&
+           len > 0 && run->total + len < TX_RUN_LEN && addr_equal(&run->to, to) &&
            addr_equal(&run->from, from);
 }
 

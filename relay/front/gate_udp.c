@@ -20,6 +20,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/wire/stun.h"
 #include "relay/front/gate_impl.h"
 
 #define UDP_VERDICTS 32 /* peers lately asked about; a power of two */
@@ -79,6 +80,24 @@ static bool udp_is_allowed(struct gate_assoc *a, const struct addr *peer)
     return v->allowed;
 }
 
+/* Browsers' sockets are not connected, so ICMP does not reach them: for a STUN or TURN server that
+ * keeps silent they wait 40 s. One that says no they believe. ICE's own checks (which have a
+ * USERNAME) expect silence. */
+static void udp_say_forbidden(struct gate_assoc *a, const struct addr *peer, const uint8_t *data,
+                              size_t len)
+{
+    uint8_t buf[STUN_HEADER_LEN + 8];
+    struct stun_builder b;
+    struct stun_msg m;
+
+    if (stun_decode(&m, data, len) != 0 || m.class != STUN_REQUEST || stun_has(&m, STUN_USERNAME))
+        return;
+    stun_begin(&b, buf, sizeof(buf), STUN_ERROR, m.method, m.txid);
+    stun_put_error(&b, 403);
+    gate_answer(a->gate, peer, &a->source, NULL, 0, buf, stun_finish(&b), clock_now_ns());
+    tx_flush(a->gate->params.tx); /* `buf` ends here */
+}
+
 static void udp_forward(struct gate_assoc *a, const struct addr *peer, const uint8_t *data,
                         size_t len)
 {
@@ -89,6 +108,7 @@ static void udp_forward(struct gate_assoc *a, const struct addr *peer, const uin
     } else if (!is_allowed) {
         counter_add(&udp_counters(a)->drop_denied, 1);
         gate_refuse(a->gate, &a->source, peer, len);
+        udp_say_forbidden(a, peer, data, len);
     } else {
         counter_add(&udp_counters(a)->up_packets, 1);
         counter_add(&udp_counters(a)->up_bytes, len);

@@ -89,6 +89,8 @@ static void env_record_message(int fd, struct mmsghdr *msg)
     struct msghdr *hdr = &msg->msg_hdr;
     static uint8_t data[1 << 17];
     size_t len = 0, segment_len;
+    socklen_t opt_len = sizeof(int);
+    int domain = 0;
     uint16_t v = 0;
 
     for (size_t i = 0; i < hdr->msg_iovlen; i++) {
@@ -98,6 +100,8 @@ static void env_record_message(int fd, struct mmsghdr *msg)
     for (struct cmsghdr *c = CMSG_FIRSTHDR(hdr); c; c = CMSG_NXTHDR(hdr, c))
         if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_SEGMENT)
             memcpy(&v, CMSG_DATA(c), sizeof(v));
+    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &opt_len);
+    ck_assert(v == 0 || domain != AF_UNIX); /* IP packets make no train */
     segment_len = v ? v : len;
     msg->msg_len = (unsigned int)len;
     for (size_t at = 0; at < len || at == 0; at += segment_len ? segment_len : 1)

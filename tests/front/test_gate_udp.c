@@ -299,6 +299,40 @@ START_TEST(a_denied_peer_is_asked_about_once_and_refused_each_time)
 }
 END_TEST
 
+START_TEST(a_denied_stun_or_turn_server_says_no)
+{
+    static const char binding[] = "\x00\x01\x00\x00\x21\x12\xa4\x42txidtxidtxid",
+                      allocate[] = "\x00\x03\x00\x08\x21\x12\xa4\x42txidtxidtxid"
+                                   "\x00\x19\x00\x04\x11\x00\x00\x00",
+                      check[] = "\x00\x01\x00\x08\x21\x12\xa4\x42txidtxidtxid"
+                                "\x00\x06\x00\x03"
+                                "a:b\x00",
+                      indication[] = "\x00\x11\x00\x00\x21\x12\xa4\x42txidtxidtxid";
+    const uint8_t *data;
+
+    fake_exit_deny(&env.exit, "203.0.113.9");
+    app_sends_bytes(APP, PEER, binding, sizeof(binding) - 1);
+    check_refused(APP, PEER);
+    ck_assert_uint_eq(check_raw_udp(PEER, APP, &data), 28);
+    ck_assert_mem_eq(data,
+                     "\x01\x11\x00\x08\x21\x12\xa4\x42txidtxidtxid"
+                     "\x00\x09\x00\x04\x00\x00\x04\x03",
+                     28);
+    app_sends_bytes(APP, PEER, allocate, sizeof(allocate) - 1);
+    check_refused(APP, PEER);
+    ck_assert_uint_eq(check_raw_udp(PEER, APP, &data), 28);
+    ck_assert_mem_eq(data, "\x01\x13", 2);
+    app_sends_bytes(APP, PEER, check, sizeof(check) - 1);
+    check_refused(APP, PEER);
+    app_sends_bytes(APP, PEER, indication, sizeof(indication) - 1);
+    check_refused(APP, PEER);
+    check_silence();
+    /* Those that are not denied answer for themselves. */
+    app_sends_bytes(APP, "203.0.113.10:3478", binding, sizeof(binding) - 1);
+    check_silence();
+}
+END_TEST
+
 START_TEST(a_peer_denied_later_is_refused_then)
 {
     env.exit.permit_later = true;
@@ -517,6 +551,7 @@ int main(void)
     tcase_add_test(t, the_one_that_the_relay_has_no_room_for_is_not_the_one_to_go);
     tcase_add_test(t, what_waited_is_whole_on_the_wire_also_when_it_is_lost_in_mid_send);
     tcase_add_test(t, a_denied_peer_is_asked_about_once_and_refused_each_time);
+    tcase_add_test(t, a_denied_stun_or_turn_server_says_no);
     tcase_add_test(t, a_peer_denied_later_is_refused_then);
     tcase_add_test(t, a_permission_that_failed_for_the_moment_is_asked_for_again);
     tcase_add_test(t, the_namespaces_own_addresses_never_reach_the_exit);

@@ -37,7 +37,6 @@ static inline bool space_write(const char *path, const char *text)
 }
 
 static const char space_script[] =
-    "exec 2>&1\n"
     "for i in ip nft; do command -v $i > /dev/null || { echo \"no $i here\"; exit 77; }; done\n"
     "set -e\n"
     "ip link set lo up\n"
@@ -67,6 +66,30 @@ static const char space_script[] =
     "}\n"
     "EOF\n";
 
+/* Runs the script; `out` gets the beginning of what it said. Return: its wait status. */
+static inline int space_run(const char *script, char *out, size_t cap)
+{
+    int pipe_fds[2], status = -1;
+    size_t len = 0;
+    ssize_t n;
+    pid_t pid;
+
+    if (pipe2(pipe_fds, O_CLOEXEC) < 0 || (pid = fork()) < 0)
+        return -1;
+    if (pid == 0) {
+        dup2(pipe_fds[1], STDOUT_FILENO);
+        dup2(pipe_fds[1], STDERR_FILENO);
+        execl("/bin/sh", "sh", "-c", script, (char *)NULL);
+        _exit(127);
+    }
+    close(pipe_fds[1]);
+    while (len < cap - 1 && (n = read(pipe_fds[0], out + len, cap - 1 - len)) > 0)
+        len += (size_t)n;
+    out[len] = '\0';
+    close(pipe_fds[0]);
+    return waitpid(pid, &status, 0) == pid ? status : -1;
+}
+
 /* Return: NULL, or why there can be no such namespace here. What fails although the kernel can do
  * it ends the program: a skipped test must not hide it. */
 static inline const char *space_enter(void)
@@ -74,8 +97,6 @@ static inline const char *space_enter(void)
     static char why[256];
     char map[64];
     int status;
-    size_t n;
-    FILE *p;
 
     snprintf(map, sizeof(map), "0 %u 1", (unsigned int)geteuid());
     if (unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
@@ -84,11 +105,8 @@ static inline const char *space_enter(void)
         return "no user mapping in a user namespace";
     snprintf(map, sizeof(map), "0 %u 1", (unsigned int)getegid());
     (void)space_write("/proc/self/gid_map", map);
-    p = popen(space_script, "r");
-    n = p ? fread(why, 1, sizeof(why) - 1, p) : 0;
-    why[n] = '\0';
+    status = space_run(space_script, why, sizeof(why));
     why[strcspn(why, "\n")] = '\0';
-    status = p ? pclose(p) : -1;
     if (status == 0)
         return NULL;
     if ((WIFEXITED(status) && WEXITSTATUS(status) == 77) ||

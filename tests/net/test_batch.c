@@ -650,6 +650,22 @@ START_TEST(the_route_to_loopback_starts_at_loopback)
 }
 END_TEST
 
+START_TEST(what_has_no_port_to_go_to_is_never_a_train)
+{
+    struct addr a = loopback(1, 0), b = loopback(1, 0);
+    int fa = open_udp(&a);
+    static uint8_t data[4][100];
+
+    for (unsigned int i = 0; i < 4; i++)
+        tx_push(tx, fa, &b, NULL, NULL, 0, data[i], 100);
+    tx_flush(tx);
+    /* A UDP socket refuses each; a train would have been refused as one and sent again plain. */
+    ck_assert_uint_eq(stats.n_dropped, 4);
+    ck_assert_uint_eq(stats.n_calls, 8); /* each is tried twice */
+    close(fa);
+}
+END_TEST
+
 /* Without tproxy it is the address and port that the socket is bound to. */
 START_TEST(the_original_destination_comes_with_every_datagram_of_a_train)
 {
@@ -695,6 +711,7 @@ int main(void)
     tcase_add_test(tc, large_datagrams_go_in_messages_the_kernel_takes);
     tcase_add_test(tc, a_wildcard_socket_tells_the_reached_address_and_answers_from_it);
     tcase_add_test(tc, an_ipv6_wildcard_does_so_too);
+    tcase_add_test(tc, what_has_no_port_to_go_to_is_never_a_train);
     tcase_add_loop_test(tc, the_original_destination_comes_with_every_datagram_of_a_train, 0, 2);
     tcase_add_test(tc, different_sources_do_not_share_a_train);
     tcase_add_test(tc, what_the_kernel_refuses_is_dropped_counted_and_stops_nothing);
