@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/wire/dns.h"
 #include "relay/exit/resolve_impl.h"
 
 #define TTL_MIN_S     1
@@ -384,7 +385,7 @@ static void lookup_start(struct lookup *l, const char *text)
         lookup_ready(l, &literal);
         return;
     }
-    if (!resolve_name_canonical(text, name) || (r->far && !resolve_name_is_global(name))) {
+    if (!resolve_name_canonical(text, name) || (r->far && !dns_name_is_global(name))) {
         lookup_fail(l, EXIT_E_NAME);
         return;
     }

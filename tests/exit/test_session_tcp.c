@@ -219,6 +219,20 @@ START_TEST(a_lost_allocation_shows_in_connect)
 }
 END_TEST
 
+/* The user was taken off the list: says nothing about the peer, and the relay is asked at once. */
+START_TEST(a_user_who_is_refused_shows_in_connect)
+{
+    connect_to(PEER, 5);
+    fake_relay_expect(relay, STUN_CONNECT, &req);
+    fake_relay_challenge(relay, &req, 401);
+    fake_relay_expect(relay, STUN_CONNECT, &req);
+    fake_relay_challenge(relay, &req, 401);
+    session_world_pass_ms(w, 45000);
+    assert_connect(5, EXIT_E_DOWN, 0);
+    fake_relay_expect(relay, STUN_REFRESH, &req);
+}
+END_TEST
+
 START_TEST(the_owner_may_free_the_session_when_connect_is_answered)
 {
     connect_to(PEER, 5);
@@ -502,6 +516,7 @@ static Suite *suite(void)
     tcase_add_test(connects, a_success_without_a_connection_id_connects_nothing);
     tcase_add_test(connects, connects_under_way_are_bounded);
     tcase_add_test(connects, a_lost_allocation_shows_in_connect);
+    tcase_add_test(connects, a_user_who_is_refused_shows_in_connect);
     tcase_add_test(connects, the_owner_may_free_the_session_when_connect_is_answered);
     tcase_add_test(connects, a_peer_that_connects_is_announced);
     tcase_add_test(connects, datagrams_have_no_place_here);

@@ -49,6 +49,23 @@ START_TEST(streams_to_the_same_peer_take_a_trunk_each)
 }
 END_TEST
 
+/* By IPv6, for which there is no trunk yet. */
+START_TEST(dials_that_wait_for_different_peers_have_one_trunk_made)
+{
+    static const char *const peers[] = {"[2001:db8:9::1]:80", "[2001:db8:9::2]:80",
+                                        "[2001:db8:9::3]:80", "[2001:db8:9::1]:80"};
+    struct front_dial *d[4];
+
+    setup_ready();
+    for (unsigned int i = 0; i < 4; i++)
+        d[i] = front_dial(w, peers[i]);
+    world_settle(w);
+    for (unsigned int i = 0; i < 4; i++)
+        assert_dialed(d[i], EXIT_OK);
+    ck_assert_uint_eq(w->x->n_trunks, 1 + 2); /* two for the peer that is called twice */
+}
+END_TEST
+
 START_TEST(many_dials_to_one_peer_at_once_have_their_trunks_made_together)
 {
     struct front_dial *d[6];
@@ -395,6 +412,7 @@ static Suite *suite(void)
     tcase_add_test(t, a_stream_is_dialled_over_the_trunk_that_is_there);
     tcase_add_test(t, streams_to_different_peers_share_a_trunk);
     tcase_add_test(t, streams_to_the_same_peer_take_a_trunk_each);
+    tcase_add_test(t, dials_that_wait_for_different_peers_have_one_trunk_made);
     tcase_add_test(t, many_dials_to_one_peer_at_once_have_their_trunks_made_together);
     tcase_add_test(t, a_trunk_is_kept_from_the_peer_for_a_minute_after_its_stream);
     tcase_add_test(t, an_idle_trunk_goes_after_five_minutes_but_the_ready_one_stays);

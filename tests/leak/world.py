@@ -245,6 +245,15 @@ token = {TOKEN}
                   + ", ".join(f"{n} {t:.1f}" for n, t in took.items() if t is not None))
         return time.monotonic()
 
+    def went_on(self, what, start, flows=None):
+        """Every step since then succeeded; a datagram may be lost, or late on a busy machine, once
+        for each flow."""
+        bad = []
+        for name in flows or self.app.flows:
+            failed = [e.what for e in self.app.flows[name].since(start) if e.what != "ok"]
+            bad += [f"{name}: {words}" for words in [failed] if words not in ([], ["silence"])]
+        self.check(what, not bad, "\n".join(bad))
+
     def describe(self, start, end=None):
         lines = []
         for flow in self.app.flows.values():

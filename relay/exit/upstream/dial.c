@@ -263,6 +263,20 @@ static struct dial *dial_next(struct upstream *x, struct list *from)
     return d;
 }
 
+/* How many trunks would serve it and those that have waited for the same peer before it: the others
+ * can share. */
+static unsigned int dial_rank(const struct dial *d)
+{
+    unsigned int n = 1;
+
+    for (struct list *it = d->x->dials.next; it != &d->link && n < TRUNK_OPENING; it = it->next) {
+        const struct dial *other = list_entry(it, struct dial, link);
+
+        n += other->state == DIAL_WAITING && addr_equal(&other->peer, &d->peer);
+    }
+    return n;
+}
+
 void dial_pump(struct upstream *x, uint64_t now_ns)
 {
     unsigned int n_v4 = 0, n_v6 = 0;
@@ -271,10 +285,12 @@ void dial_pump(struct upstream *x, uint64_t now_ns)
 
     dial_take_all(x, &now);
     while ((d = dial_next(x, &now))) {
-        bool v6 = d->peer.family == ADDR_IPV6;
+        unsigned int *n = d->peer.family == ADDR_IPV6 ? &n_v6 : &n_v4, rank;
 
-        if (dial_try(d, now_ns))
-            v6 ? n_v6++ : n_v4++;
+        if (!dial_try(d, now_ns))
+            continue;
+        rank = dial_rank(d);
+        *n = rank > *n ? rank : *n;
     }
     if (n_v4 > 0)
         trunk_make(x, ADDR_IPV4, n_v4, now_ns);

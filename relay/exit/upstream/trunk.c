@@ -19,7 +19,6 @@
 #define TRUNK_REFUSED_NS (5 * NS_PER_S)
 #define TRUNK_NO_V6_NS   (60 * NS_PER_S)
 #define TRUNK_USES_MAX   1024
-#define TRUNK_OPENING    8
 
 static const struct session_events trunk_events;
 

@@ -49,7 +49,7 @@ int carrier_open(struct carrier *c, struct target *target, const struct session_
 /* Binds a data connection that the session of `control` was told of, over a ready link if there is
  * one. Return: 0 or -errno. */
 int carrier_bind(struct carrier *c, const struct carrier *control, uint32_t connection_id,
-                 data_bind_on_done *on_done, void *user);
+                 data_bind_on_done *on_bound, void *user);
 /* The session of `from` becomes that of `c`, which has none. */
 void carrier_move(struct carrier *c, struct carrier *from, const struct session_events *events,
                   void *user);
@@ -82,7 +82,7 @@ struct find {
     enum upstream_state state;
     struct target *current;
     uint64_t since_ns, retry_at_ns, searched_ns;
-    uint64_t found_ns; /* `current` */
+    uint64_t found_ns;       /* `current` */
     unsigned int n_failures; /* searches in a row */
     char why[160];
     /* the search */
@@ -192,7 +192,8 @@ void assoc_v6_send(struct assoc *a, const struct addr *peer, const uint8_t *data
 
 /* ---- trunk.c and dial.c ---- */
 
-#define TRUNKS_MAX 48
+#define TRUNKS_MAX    48
+#define TRUNK_OPENING 8 /* at a time */
 
 /* A TCP allocation whose relayed address many streams share: RFC 6062 allows one connection to each
  * peer address and port at a time, so a second one to the same peer takes another trunk. */
