@@ -14,6 +14,7 @@
 #include "common/base/log.h"
 #include "common/net/batch.h"
 #include "common/net/stream.h"
+#include "relay/attach.h"
 #include "relay/exit/upstream/upstream.h"
 #include "relay/front/socks5.h"
 #include "relay/guard/quota.h"
@@ -21,6 +22,7 @@
 #include "relay/listen/listen.h"
 #include "relay/listeners.h"
 #include "relay/local_stats.h"
+#include "relay/mirror.h"
 #include "relay/settings.h"
 #include "relay/stats/http.h"
 #include "relay/turn/turn.h"
@@ -39,10 +41,14 @@ struct local {
     struct stream_pool *pool;
     struct exit *exit;
     struct socks5 *socks5;
+    struct attach *attach;
     struct event *sweep;
     struct stats_http *http;
     /* the TURN front, a relay's own with a configuration that is made here */
     char password[LOCAL_PASSWORD_LEN + 1];
+    char page_token[LOCAL_PASSWORD_LEN + 1]; /* of the stats page, see http.h */
+    struct mirror *mirror;
+    struct flow_list *flows; /* scratch of the stats */
     uint8_t nonce_secret[AUTH_SECRET_LEN], cookie_secret[32];
     struct addr turn_addr;
     struct settings *settings;
@@ -56,6 +62,12 @@ struct local {
 
 /* ---- the TURN front ---- */
 
+static void local_write_hex(char *text, const uint8_t bytes[LOCAL_PASSWORD_LEN / 2])
+{
+    for (size_t i = 0; i < LOCAL_PASSWORD_LEN / 2; i++)
+        snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+}
+
 static int local_draw_secrets(struct local *l)
 {
     uint8_t bytes[LOCAL_PASSWORD_LEN / 2];
@@ -64,8 +76,10 @@ static int local_draw_secrets(struct local *l)
         RAND_bytes(l->nonce_secret, sizeof(l->nonce_secret)) != 1 ||
         RAND_bytes(l->cookie_secret, sizeof(l->cookie_secret)) != 1)
         return -1;
-    for (size_t i = 0; i < sizeof(bytes); i++)
-        snprintf(l->password + 2 * i, 3, "%02x", bytes[i]);
+    local_write_hex(l->password, bytes);
+    if (RAND_bytes(bytes, sizeof(bytes)) != 1)
+        return -1;
+    local_write_hex(l->page_token, bytes);
     OPENSSL_cleanse(bytes, sizeof(bytes));
     return 0;
 }
@@ -225,6 +239,57 @@ static int local_init_socks5(struct local *l)
     return 1;
 }
 
+/* ---- sealed apps ---- */
+
+static bool local_ready(void *arg)
+{
+    return local_is_ready(arg);
+}
+
+static struct attach_params local_attach_params(struct local *l)
+{
+    return (struct attach_params){
+        .gate = {.base = l->base,
+                 .rx = l->rx,
+                 .tx = l->tx,
+                 .pool = l->pool,
+                 .exit = l->exit,
+                 .counters = &l->counters,
+                 .dns = l->conf->dns,
+                 .n_dns = l->conf->n_dns},
+        .is_ready = local_ready,
+        .arg = l,
+    };
+}
+
+void local_offer(struct local *l)
+{
+    const struct attach_params params = local_attach_params(l);
+    int r = -ENOMEM;
+
+    l->attach = attach_new(&params);
+    if (l->attach)
+        r = attach_listen(l->attach);
+    if (r == -EADDRINUSE)
+        log_warn("another \"callveil local\" of this user serves \"callveil run\" already");
+    else if (r < 0)
+        log_warn("\"callveil run\" cannot use this proxy, and starts its own: %s", strerror(-r));
+}
+
+int local_adopt(struct local *l, int fd, void (*on_ended)(void *arg), void *arg)
+{
+    struct attach_params params = local_attach_params(l);
+
+    params.on_run_ended = on_ended;
+    params.on_run_ended_arg = arg;
+    l->attach = attach_new(&params);
+    if (!l->attach) {
+        close(fd);
+        return -ENOMEM;
+    }
+    return attach_adopt(l->attach, fd);
+}
+
 /* ---- the way out ---- */
 
 static void local_on_state(void *arg)
@@ -273,19 +338,37 @@ static void local_sum(void *arg, struct counters *ret)
     counters_sum(ret, &l->counters);
 }
 
-static void local_describe(void *arg, json_t *root)
+static struct local_view local_view(const struct local *l)
 {
-    struct local *l = arg;
-    const struct local_view view = {
+    return (struct local_view){
         .exit = l->exit,
         .socks5 = local_socks5_addr(l),
         .turn = l->turn_addr,
         .turn_user = LOCAL_TURN_USER,
-        /* Who may read it is who has the token. */
-        .turn_password = l->conf->stats_token ? l->password : NULL,
+        .turn_password = l->password,
+        .flows = l->flows,
+        .mirror = l->mirror,
     };
+}
 
+static void local_describe(void *arg, json_t *root)
+{
+    const struct local *l = arg;
+    const struct local_view view = local_view(l);
+
+    l->flows->n = l->flows->n_all = 0;
+    if (l->turn)
+        turn_flows(l->turn, l->flows);
+    if (l->socks5)
+        socks5_flows(l->socks5, l->flows);
     local_stats_describe(&view, root);
+}
+
+static void local_describe_secrets(void *arg, json_t *root)
+{
+    const struct local_view view = local_view(arg);
+
+    local_stats_describe_secrets(&view, root);
 }
 
 static void local_state(void *arg, struct stats_state *ret)
@@ -293,11 +376,6 @@ static void local_state(void *arg, struct stats_state *ret)
     const struct local *l = arg;
 
     local_stats_state(l->exit, ret);
-}
-
-static bool local_ready(void *arg)
-{
-    return local_is_ready(arg);
 }
 
 static int local_init_stats(struct local *l)
@@ -308,11 +386,17 @@ static int local_init_stats(struct local *l)
         .state = local_state,
         .sum = local_sum,
         .describe = local_describe,
+        .describe_secrets = local_describe_secrets,
+        .page_token = l->page_token,
         .ready = local_ready,
     };
 
     if (l->conf->stats_listen.family == ADDR_NONE)
         return 0;
+    l->mirror = mirror_new(l->base);
+    l->flows = calloc(1, sizeof(*l->flows));
+    if (!l->mirror || !l->flows)
+        return 1;
     return stats_http_new(l->base, &l->conf->stats_listen, l->conf->stats_token, &source,
                           &l->http) < 0;
 }
@@ -330,6 +414,8 @@ static void local_on_sweep(evutil_socket_t fd, short what, void *arg)
     }
     if (l->socks5)
         socks5_sweep(l->socks5, now_ns);
+    if (l->attach)
+        attach_sweep(l->attach, now_ns);
     tx_flush(l->tx);
     counter_add(&l->counters.tx_calls, l->tx_stats.n_calls - l->tx_counted.n_calls);
     counter_add(&l->counters.drop_send, l->tx_stats.n_dropped - l->tx_counted.n_dropped);
@@ -362,6 +448,14 @@ static void local_announce(const struct local *l)
     if (l->turn_addr.family != ADDR_NONE)
         log_info("loopback TURN at %s: username %s credential %s",
                  addr_format(&l->turn_addr, text, sizeof(text)), LOCAL_TURN_USER, l->password);
+    if (l->http) {
+        struct addr page = stats_http_addr(l->http);
+
+        if (addr_is_any(&page))
+            addr_parse_ip(page.family == ADDR_IPV6 ? "::1" : "127.0.0.1", page.port, &page);
+        log_info("stats page at http://%s/#%s", addr_format(&page, text, sizeof(text)),
+                 l->page_token);
+    }
 }
 
 int local_start(struct conf *conf, struct event_base *base, struct local **ret)
@@ -412,6 +506,8 @@ int local_reload(struct local *l, struct conf *conf)
     l->conf = conf;
     if (l->socks5)
         socks5_set_conf(l->socks5, conf);
+    if (l->attach)
+        attach_set_dns(l->attach, conf->dns, conf->n_dns);
     tx_flush(l->tx);
     conf_free(old);
     return 0;
@@ -422,7 +518,10 @@ void local_free(struct local *l)
     if (!l)
         return;
     stats_http_free(l->http);
+    mirror_free(l->mirror);
+    free(l->flows);
     socks5_free(l->socks5);
+    attach_free(l->attach);
     /* Allocations first: they hold clients of the listeners. */
     if (l->turn)
         turn_free(l->turn);

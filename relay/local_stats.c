@@ -36,6 +36,9 @@ static json_t *describe_upstream(const struct upstream_status *s)
     } else if (s->why[0]) {
         json_object_set_new(up, "why", json_string(s->why));
     }
+    if (s->without_ns > 0)
+        json_object_set_new(up, "unreachable_for_s",
+                            json_integer((json_int_t)((now_ns - s->without_ns) / NS_PER_S)));
     if (s->state == UPSTREAM_DOWN)
         json_object_set_new(
             up, "retry_in_s",
@@ -64,10 +67,6 @@ static json_t *describe_turn(const struct local_view *view)
     snprintf(url, sizeof(url), "turn:%s?transport=tcp", at);
     json_array_append_new(urls, json_string(url));
     json_object_set_new(turn, "urls", urls);
-    if (view->turn_password) {
-        json_object_set_new(turn, "username", json_string(view->turn_user));
-        json_object_set_new(turn, "credential", json_string(view->turn_password));
-    }
     return turn;
 }
 
@@ -85,11 +84,48 @@ void local_stats_describe(const struct local_view *view, json_t *root)
     json_object_set_new(root, "upstream", describe_upstream(&datagrams));
     json_object_set_new(root, "streams", describe_upstream(&streams));
     json_object_set_new(root, "peers_see", seen);
+    flows_describe(view->flows, clock_now_ns(), root);
     if (view->socks5.family != ADDR_NONE)
         json_object_set_new(root, "socks5",
                             json_string(addr_format(&view->socks5, at, sizeof(at))));
     if (view->turn.family != ADDR_NONE)
         json_object_set_new(root, "turn", describe_turn(view));
+}
+
+static json_t *describe_mirror(const struct mirror *mirror)
+{
+    static const enum addr_family families[] = {ADDR_IPV4, ADDR_IPV6};
+    json_t *urls = json_array();
+
+    for (size_t i = 0; i < 2; i++) {
+        struct addr addr = mirror_addr(mirror, families[i]);
+        char at[ADDR_STRLEN], url[ADDR_STRLEN + 8];
+
+        if (addr.family == ADDR_NONE)
+            continue;
+        snprintf(url, sizeof(url), "stun:%s", addr_format(&addr, at, sizeof(at)));
+        json_array_append_new(urls, json_string(url));
+    }
+    return urls;
+}
+
+void local_stats_describe_secrets(const struct local_view *view, json_t *root)
+{
+    json_t *turn = json_object_get(root, "turn"), *own = json_array();
+    struct addr addrs[MIRROR_ADDRS_MAX];
+    size_t n = mirror_own_addresses(addrs, MIRROR_ADDRS_MAX);
+
+    if (turn) {
+        json_object_set_new(turn, "username", json_string(view->turn_user));
+        json_object_set_new(turn, "credential", json_string(view->turn_password));
+    }
+    for (size_t i = 0; i < n; i++)
+        add_address(own, &addrs[i]);
+    json_object_set_new(root, "own_addresses", own);
+    if (!view->mirror)
+        return;
+    mirror_look(view->mirror, addrs, n);
+    json_object_set_new(root, "mirror", describe_mirror(view->mirror));
 }
 
 void local_stats_state(struct exit *exit, struct stats_state *ret)

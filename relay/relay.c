@@ -1,6 +1,7 @@
 #include "relay/relay.h"
 
 #include <openssl/rand.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,8 @@
 #include "relay/settings.h"
 #include "relay/stats/http.h"
 #include "relay/worker.h"
+
+#define RELAY_FLOWS_WAIT_MS 100
 
 struct relay {
     struct worker_shared shared;
@@ -118,6 +121,51 @@ static void relay_describe_user(void *arg, const char *user, size_t len, unsigne
         users, json_pack("{s:o, s:i}", "name", name ? name : json_null(), "allocations", (int)n));
 }
 
+/* The workers answer from their loops, in a moment; who does not is left out. */
+static void relay_describe_flows(struct relay *r, json_t *root)
+{
+    struct flow_list *list = calloc(1, sizeof(*list));
+    struct timespec until;
+
+    if (!list)
+        return;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += RELAY_FLOWS_WAIT_MS * (long)NS_PER_MS;
+    if (until.tv_nsec >= (long)NS_PER_S) {
+        until.tv_sec++;
+        until.tv_nsec -= (long)NS_PER_S;
+    }
+    for (unsigned int i = 0; i < r->shared.n_workers; i++)
+        worker_ask_flows(r->shared.workers[i]);
+    for (unsigned int i = 0; i < r->shared.n_workers; i++)
+        if (!worker_flows(r->shared.workers[i], &until, list))
+            log_limited(LOG_LEVEL_WARNING, "stats: worker %u does not answer", i);
+    list->n_all = quota_total(r->shared.quota);
+    flows_describe(list, clock_now_ns(), root);
+    free(list);
+}
+
+static json_t *relay_describe_limits(const struct conf *conf)
+{
+    return json_pack("{s:I, s:I, s:I}", "allocations", (json_int_t)conf->max_allocations,
+                     "allocations_per_user", (json_int_t)conf->max_allocations_per_user,
+                     "bandwidth_per_allocation", (json_int_t)conf->max_bandwidth_per_allocation);
+}
+
+static json_t *relay_describe_listeners(const struct relay *r)
+{
+    json_t *listen = json_array();
+
+    for (size_t i = 0; i < r->n_listen; i++) {
+        char at[ADDR_STRLEN], text[ADDR_STRLEN + 16];
+
+        snprintf(text, sizeof(text), "%s://%s", listeners_scheme(r->listen[i].protocols),
+                 addr_format(&r->listen[i].addr, at, sizeof(at)));
+        json_array_append_new(listen, json_string(text));
+    }
+    return listen;
+}
+
 static void relay_describe(void *arg, json_t *root)
 {
     struct relay *r = arg;
@@ -134,9 +182,13 @@ static void relay_describe(void *arg, json_t *root)
     quota_each(r->shared.quota, relay_describe_user, users);
     json_object_set_new(root, "role", json_string("relay"));
     json_object_set_new(root, "draining", json_boolean(r->draining));
+    json_object_set_new(root, "hide_client_address", json_boolean(conf->hide_client_address));
     json_object_set_new(root, "workers", json_integer(r->shared.n_workers));
     json_object_set_new(root, "peers_see", seen);
     json_object_set_new(root, "users", users);
+    json_object_set_new(root, "limits", relay_describe_limits(conf));
+    json_object_set_new(root, "listen", relay_describe_listeners(r));
+    relay_describe_flows(r, root);
     if (r->settings->tls)
         json_object_set_new(root, "certificate_not_after",
                             json_integer((json_int_t)r->settings->tls->not_after_s));

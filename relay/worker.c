@@ -17,7 +17,9 @@
 #include "relay/listen/listen.h"
 #include "relay/turn/turn.h"
 
-#define WORKER_SWEEP_S 1
+#define WORKER_SWEEP_S       1
+#define WORKER_FLOWS_FRESH_S 5 /* an answer that was too late for its question is good this long   \
+                                */
 
 struct letter {
     struct list link;
@@ -45,6 +47,11 @@ struct worker {
     int mail_fd;
     pthread_mutex_t mail_lock;
     struct list letters; /* under mail_lock */
+    pthread_mutex_t flows_lock;
+    pthread_cond_t flows_filled;
+    struct flow_list flows;                /* under flows_lock, like the next */
+    uint64_t n_flows_asked, n_flows_given; /* how often */
+    uint64_t flows_ns;                     /* when they were given */
     pthread_t thread;
     bool running;
 };
@@ -136,6 +143,19 @@ static void deliver_drain(struct worker *w, struct letter *letter)
 static void deliver_stop(struct worker *w, struct letter *letter)
 {
     event_base_loopbreak(w->base);
+    letter_free(letter);
+}
+
+/* The main thread waits for it, with a time limit, and may have given up. */
+static void deliver_flows(struct worker *w, struct letter *letter)
+{
+    pthread_mutex_lock(&w->flows_lock);
+    w->flows.n = w->flows.n_all = 0;
+    turn_flows(w->turn, &w->flows);
+    w->n_flows_given++;
+    w->flows_ns = clock_now_ns();
+    pthread_cond_signal(&w->flows_filled);
+    pthread_mutex_unlock(&w->flows_lock);
     letter_free(letter);
 }
 
@@ -281,6 +301,46 @@ const struct counters *worker_counters(const struct worker *w)
     return &w->counters;
 }
 
+/* ---- the allocations, for the stats ---- */
+
+static void worker_init_flows(struct worker *w)
+{
+    pthread_condattr_t attr;
+
+    pthread_mutex_init(&w->flows_lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&w->flows_filled, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+void worker_ask_flows(struct worker *w)
+{
+    struct letter *letter = letter_new(deliver_flows);
+
+    if (!letter)
+        return;
+    pthread_mutex_lock(&w->flows_lock);
+    w->n_flows_asked++;
+    pthread_mutex_unlock(&w->flows_lock);
+    worker_post(w, letter);
+}
+
+bool worker_flows(struct worker *w, const struct timespec *until, struct flow_list *list)
+{
+    bool is_fresh;
+
+    pthread_mutex_lock(&w->flows_lock);
+    while (w->n_flows_given < w->n_flows_asked &&
+           pthread_cond_timedwait(&w->flows_filled, &w->flows_lock, until) == 0)
+        ;
+    is_fresh = w->flows_ns > 0 && clock_now_ns() - w->flows_ns < WORKER_FLOWS_FRESH_S * NS_PER_S;
+    if (is_fresh)
+        flows_append(list, &w->flows);
+    pthread_mutex_unlock(&w->flows_lock);
+    return is_fresh;
+}
+
 /* ---- making ---- */
 
 static int worker_init_base(struct worker *w)
@@ -364,6 +424,7 @@ int worker_new(struct worker_shared *shared, unsigned int index, struct settings
     w->mail_fd = -1;
     list_init(&w->letters);
     pthread_mutex_init(&w->mail_lock, NULL);
+    worker_init_flows(w);
     r = worker_init_base(w);
     if (r == 0)
         r = worker_init_turn(w);
@@ -405,6 +466,8 @@ void worker_free(struct worker *w)
     if (w->mail_fd >= 0)
         close(w->mail_fd);
     pthread_mutex_destroy(&w->mail_lock);
+    pthread_cond_destroy(&w->flows_filled);
+    pthread_mutex_destroy(&w->flows_lock);
     settings_unref(w->settings);
     free(w);
 }

@@ -8,13 +8,16 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <time.h>
 
 #include "relay/exit/ports.h"
 #include "relay/guard/quota.h"
 #include "relay/guard/rate.h"
 #include "relay/settings.h"
 #include "relay/stats/counters.h"
+#include "relay/stats/flows.h"
 
 struct worker;
 
@@ -47,3 +50,9 @@ void worker_reload(struct worker *w, struct settings *settings);
 void worker_drain(struct worker *w);
 
 const struct counters *worker_counters(const struct worker *w);
+
+/* Asks for the allocations; worker_flows() waits for the answer, until `until` (CLOCK_MONOTONIC) at
+ * most, and appends it, or what was answered a moment before. Return: false when there is neither.
+ */
+void worker_ask_flows(struct worker *w);
+bool worker_flows(struct worker *w, const struct timespec *until, struct flow_list *list);

@@ -21,6 +21,7 @@
 #include "conf/conf.h"
 #include "relay/exit.h"
 #include "relay/stats/counters.h"
+#include "relay/stats/flows.h"
 
 struct rx_batch;
 struct socks5;
@@ -57,3 +58,5 @@ void socks5_set_conf(struct socks5 *s, const struct conf *conf);
 void socks5_sweep(struct socks5 *s, uint64_t now_ns);
 
 struct addr socks5_addr(const struct socks5 *s);
+/* Adds the UDP associations, newest first. */
+void socks5_flows(const struct socks5 *s, struct flow_list *list);

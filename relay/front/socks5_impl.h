@@ -64,6 +64,7 @@ struct socks5 {
     struct event *retry; /* accepting is paused while descriptors are short */
     struct list conns;
     unsigned int n_conns, n_assocs;
+    uint64_t last_id; /* of an association */
 };
 
 /* ---- socks5_listen.c ---- */
@@ -106,6 +107,7 @@ void socks5_udp_free(struct socks5_udp *udp);
 /* A datagram of the app; `data` stays until the worker's next flush. */
 void socks5_udp_send(struct socks5_udp *udp, const struct addr *peer, const uint8_t *data,
                      size_t len);
+void socks5_udp_describe(const struct socks5_udp *udp, struct flow_view *flow);
 /* Whether the association has an address of this family. */
 bool socks5_udp_has(const struct socks5_udp *udp, uint8_t family);
 struct socks5 *socks5_udp_socks(const struct socks5_udp *udp);

@@ -195,3 +195,16 @@ struct addr socks5_addr(const struct socks5 *s)
 {
     return s->addr;
 }
+
+void socks5_flows(const struct socks5 *s, struct flow_list *list)
+{
+    struct list *it;
+
+    for (it = s->conns.prev; it != &s->conns; it = it->prev) {
+        const struct socks5_conn *c = list_entry(it, struct socks5_conn, link);
+        struct flow_view *flow = c->udp && c->state == SOCKS5_ASSOCIATED ? flows_add(list) : NULL;
+
+        if (flow)
+            socks5_udp_describe(c->udp, flow);
+    }
+}

@@ -38,6 +38,7 @@ struct verdict {
 
 struct socks5_udp {
     struct socks5_conn *conn;
+    uint64_t id;
     int fd;
     struct event readable;
     struct addr bound;  /* BND.ADDR, BND.PORT */
@@ -46,6 +47,8 @@ struct socks5_udp {
     bool is_open;      /* on_open() has said so, on_lost() not */
     bool is_announced; /* the app has its reply */
     bool has_v4, has_v6;
+    uint64_t made_ns;
+    struct flow_count count;
     unsigned int n_failed;
     uint64_t reopen_ns; /* 0: not due */
     struct verdict verdicts[UDP_VERDICTS];
@@ -95,6 +98,8 @@ void socks5_udp_send(struct socks5_udp *udp, const struct addr *peer, const uint
     } else {
         counter_add(&counters->up_packets, 1);
         counter_add(&counters->up_bytes, len);
+        udp->count.up_packets++;
+        udp->count.up_bytes += len;
         udp_params(udp)->exit->ops->send(udp->assoc, peer, data, len, false);
     }
 }
@@ -181,6 +186,8 @@ static void udp_on_datagram(void *user, const struct addr *peer, const uint8_t *
     header_len = socks5_put_header(header, peer);
     counter_add(&counters->down_packets, 1);
     counter_add(&counters->down_bytes, len);
+    udp->count.down_packets++;
+    udp->count.down_bytes += len;
     tx_push(udp_params(udp)->tx, udp->fd, &udp->source, NULL, header, header_len, data, len);
 }
 
@@ -284,6 +291,18 @@ void socks5_udp_sweep(struct socks5_udp *udp, uint64_t now_ns)
         udp_open(udp);
 }
 
+/* ---- stats ---- */
+
+void socks5_udp_describe(const struct socks5_udp *udp, struct flow_view *flow)
+{
+    flow->id = udp->id;
+    flow->made_ns = udp->made_ns;
+    flow->front = "socks5";
+    flow->transport = "udp";
+    flow->count = udp->count;
+    flow->client = udp->source;
+}
+
 /* ---- life ---- */
 
 void socks5_udp_free(struct socks5_udp *udp)
@@ -348,6 +367,8 @@ static struct socks5_udp *udp_new(struct socks5_conn *c, const struct socks5_tar
     if (!udp)
         return NULL;
     udp->conn = c;
+    udp->made_ns = clock_now_ns();
+    udp->id = ++s->last_id;
     udp->fd = -1;
     udp->source = udp_source(c, said);
     s->n_assocs++;

@@ -18,6 +18,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "relay/stats/conns.h"
+#include "relay/stats/page.h"
 #include "relay/stats/render.h"
 
 /*
@@ -43,6 +44,11 @@
 
 #define HTTP_TEXT "text/plain; charset=utf-8"
 
+/* What the page may do: run its own files and ask this endpoint. */
+#define HTTP_PAGE_POLICY                                                                           \
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "                \
+    "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
 struct stats_http {
     struct stats_http *next; /* in http_all */
     struct evhttp *evhttp;
@@ -52,8 +58,8 @@ struct stats_http {
     struct stats_conns conns;
     struct stats_source source;
     struct addr bound;
-    bool has_token;
-    uint8_t token[HTTP_TOKEN_LEN];
+    bool has_token, has_page_token;
+    uint8_t token[HTTP_TOKEN_LEN], page_token[HTTP_TOKEN_LEN];
 };
 
 struct http_route {
@@ -79,7 +85,9 @@ static void http_set_headers(struct evhttp_request *req, const char *type, size_
     evhttp_add_header(headers, "Content-Length", number);
     evhttp_add_header(headers, "X-Content-Type-Options", "nosniff");
     evhttp_add_header(headers, "Cache-Control", "no-store");
-    evhttp_add_header(headers, "Content-Security-Policy", "default-src 'none'");
+    evhttp_add_header(headers, "Referrer-Policy", "no-referrer");
+    if (!evhttp_find_header(headers, "Content-Security-Policy"))
+        evhttp_add_header(headers, "Content-Security-Policy", "default-src 'none'");
     evhttp_add_header(headers, "Connection", "close");
 }
 
@@ -141,12 +149,56 @@ static void http_answer_ready(struct stats_http *http, struct evhttp_request *re
         http_reply_text(req, HTTP_SERVUNAVAIL, "Service Unavailable", "not ready\n");
 }
 
+static const struct page_file *http_find_page(const char *path)
+{
+    for (size_t i = 0; path && i < n_page_files; i++)
+        if (strcmp(page_files[i].path, path) == 0)
+            return &page_files[i];
+    return NULL;
+}
+
+static void http_answer_page(struct evhttp_request *req, const struct page_file *file)
+{
+    struct evbuffer *body = evbuffer_new();
+
+    evhttp_add_header(evhttp_request_get_output_headers(req), "Content-Security-Policy",
+                      HTTP_PAGE_POLICY);
+    if (!body || evbuffer_add_reference(body, file->data, file->len, NULL, NULL) < 0)
+        http_reply_text(req, HTTP_INTERNAL, "Internal Server Error", "out of memory\n");
+    else
+        http_reply(req, HTTP_OK, "OK", file->type, body);
+    if (body)
+        evbuffer_free(body);
+}
+
+static bool http_hash_token(const char *token, uint8_t ret_hash[HTTP_TOKEN_LEN])
+{
+    return EVP_Digest(token, strlen(token), ret_hash, NULL, EVP_sha256(), NULL) == 1;
+}
+
+/* Whether the request shows one of the tokens that there are. */
+static bool http_has_token(const struct stats_http *http, struct evhttp_request *req)
+{
+    const char *given = evhttp_find_header(evhttp_request_get_input_headers(req), "Authorization");
+    uint8_t hash[HTTP_TOKEN_LEN];
+
+    if (!given || strncasecmp(given, "Bearer ", 7) != 0)
+        return false;
+    given += 7;
+    given += strspn(given, " ");
+    if (!http_hash_token(given, hash))
+        return false;
+    return (http->has_token && CRYPTO_memcmp(hash, http->token, sizeof(hash)) == 0) ||
+           (http->has_page_token && CRYPTO_memcmp(hash, http->page_token, sizeof(hash)) == 0);
+}
+
 static void http_answer_view(struct stats_http *http, struct evhttp_request *req, bool json)
 {
     struct stats_view view = {
         .role = http->source.role,
         .uptime_s = (clock_now_ns() - http_started_ns) / NS_PER_S,
         .started_s = http_started_s,
+        .with_secrets = http_has_token(http, req),
     };
     struct evbuffer *body = evbuffer_new();
     int r = -ENOMEM;
@@ -259,30 +311,13 @@ static int http_check_host(struct evhttp_request *req)
     return http_is_own_host(authority, &local, ssl) ? 0 : 421;
 }
 
-static bool http_hash_token(const char *token, uint8_t ret_hash[HTTP_TOKEN_LEN])
-{
-    return EVP_Digest(token, strlen(token), ret_hash, NULL, EVP_sha256(), NULL) == 1;
-}
-
-static bool http_has_token(const struct stats_http *http, struct evhttp_request *req)
-{
-    const char *given = evhttp_find_header(evhttp_request_get_input_headers(req), "Authorization");
-    uint8_t hash[HTTP_TOKEN_LEN];
-
-    if (!http->has_token)
-        return true;
-    if (!given || strncasecmp(given, "Bearer ", 7) != 0)
-        return false;
-    given += 7;
-    given += strspn(given, " ");
-    return http_hash_token(given, hash) && CRYPTO_memcmp(hash, http->token, sizeof(hash)) == 0;
-}
-
 static void http_on_request(struct evhttp_request *req, void *arg)
 {
     struct stats_http *http = arg;
     const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(req);
-    const struct http_route *route = http_find_route(uri ? evhttp_uri_get_path(uri) : NULL);
+    const char *path = uri ? evhttp_uri_get_path(uri) : NULL;
+    const struct http_route *route = http_find_route(path);
+    const struct page_file *page = http_find_page(path);
     struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
     int method = evhttp_request_get_command(req);
     int refused = http_check_host(req);
@@ -299,7 +334,9 @@ static void http_on_request(struct evhttp_request *req, void *arg)
     } else if (method != EVHTTP_REQ_GET && method != EVHTTP_REQ_HEAD) {
         evhttp_add_header(headers, "Allow", "GET, HEAD");
         http_reply_text(req, HTTP_BADMETHOD, "Method Not Allowed", "GET or HEAD\n");
-    } else if (!(route && route->open) && !http_has_token(http, req)) {
+    } else if (page) {
+        http_answer_page(req, page);
+    } else if (http->has_token && !(route && route->open) && !http_has_token(http, req)) {
         log_limited(LOG_LEVEL_WARNING, "stats: refused a request without the token");
         evhttp_add_header(headers, "WWW-Authenticate", "Bearer realm=\"callveil\"");
         http_reply_text(req, 401, "Unauthorized", "the token is missing or wrong\n");
@@ -410,8 +447,11 @@ int stats_http_new(struct event_base *base, const struct addr *listen, const cha
     http->next = http_all;
     http_all = http;
     http->source = *source;
+    http->source.page_token = NULL;
     http->has_token = token && *token;
-    if (http->has_token && !http_hash_token(token, http->token))
+    http->has_page_token = source->page_token;
+    if ((http->has_token && !http_hash_token(token, http->token)) ||
+        (http->has_page_token && !http_hash_token(source->page_token, http->page_token)))
         r = -ENOMEM;
     else
         r = http_init(http, base, listen);

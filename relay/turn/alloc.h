@@ -17,6 +17,7 @@
 #pragma once
 
 #include "common/base/list.h"
+#include "relay/stats/flows.h"
 #include "relay/turn/bucket.h"
 #include "relay/turn/chan.h"
 #include "relay/turn/internal.h"
@@ -42,6 +43,7 @@ struct alloc {
     struct perm_set perms;
     struct chan_set chans;
     struct bucket up, down;
+    struct flow_count count;
     uint64_t made_ns;
     struct list admissions; /* requests that wait for the exit's word, admission.c */
     unsigned int n_admissions;

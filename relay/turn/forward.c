@@ -29,6 +29,8 @@ static void forward_up(struct alloc *alloc, const struct addr *peer, const uint8
     }
     counter_add(&c->up_packets, 1);
     counter_add(&c->up_bytes, len);
+    alloc->count.up_packets++;
+    alloc->count.up_bytes += len;
     turn->params.exit->ops->send(alloc->assoc, peer, data, len, dont_fragment);
 }
 
@@ -129,6 +131,8 @@ void forward_on_datagram(void *user, const struct addr *peer, const uint8_t *dat
     }
     counter_add(&c->down_packets, 1);
     counter_add(&c->down_bytes, len);
+    alloc->count.down_packets++;
+    alloc->count.down_bytes += len;
     chan = chan_by_peer(&alloc->chans, peer, now_ns);
     if (chan)
         forward_down_channel(alloc, chan->number, data, len);

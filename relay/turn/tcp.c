@@ -67,6 +67,7 @@ static bool conn_on_crossed(void *user, struct splice_end *from, size_t len)
     unsigned int end = from == &conn->pair.ends[CONN_PEER] ? CONN_PEER : CONN_CLIENT;
 
     counter_add(end == CONN_PEER ? &c->down_bytes : &c->up_bytes, len);
+    *(end == CONN_PEER ? &conn->alloc->count.down_bytes : &conn->alloc->count.up_bytes) += len;
     return bucket_spend(conn_bucket(conn, end), turn->conf->max_bandwidth_per_allocation, len,
                         clock_now_ns());
 }

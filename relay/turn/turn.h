@@ -23,6 +23,7 @@
 #include "relay/guard/quota.h"
 #include "relay/guard/rate.h"
 #include "relay/stats/counters.h"
+#include "relay/stats/flows.h"
 #include "relay/turn/auth.h"
 
 struct turn;
@@ -76,3 +77,5 @@ void turn_on_bind(struct turn *turn, const struct turn_bind *bind, uint64_t now_
 void turn_sweep(struct turn *turn, uint64_t now_ns);
 
 size_t turn_n_allocations(const struct turn *turn);
+/* Adds the allocations, newest first. */
+void turn_flows(const struct turn *turn, struct flow_list *list);

@@ -3,8 +3,8 @@
 
     arrows.py PATH/TO/TREE
 
-Siblings (listen, front, exit, later seal) never include each other; they meet at
-relay/client.h and relay/exit.h. A change that needs a new row needs a reason first.
+Siblings (listen, front, exit, seal) never include each other; they meet at
+relay/client.h, relay/exit.h and relay/keeper.h. A change that needs a new row needs a reason first.
 """
 
 import os
@@ -27,21 +27,24 @@ MAY_INCLUDE = {
     "relay/guard/": ["common/base/", "common/net/addr.h", "conf/conf.h"],
     "relay/stats/": ["common/base/", "common/net/addr.h", "common/net/tls.h"],
     "relay/turn/": COMMON + ["conf/", "relay/client.h", "relay/exit.h", "relay/guard/",
-                             "relay/stats/counters", "relay/usage.h"],
+                             "relay/stats/counters", "relay/stats/flows", "relay/usage.h"],
     "relay/front/": COMMON + ["conf/conf.h", "conf/opaque.h", "relay/client.h", "relay/exit.h",
-                              "relay/keeper.h", "relay/stats/counters"],
+                              "relay/keeper.h", "relay/stats/counters", "relay/stats/flows"],
     "relay/exit/": COMMON + ["conf/conf.h", "relay/exit.h", "relay/guard/", "relay/stats/counters"],
     "relay/listen/": COMMON + ["conf/conf.h", "relay/client.h", "relay/settings.h",
                                "relay/stats/counters", "relay/turn/turn.h"],
     "relay/settings": COMMON + ["conf/conf.h", "relay/guard/", "relay/turn/auth.h"],
     "relay/worker": COMMON + ["relay/settings.h", "relay/guard/", "relay/stats/counters",
-                              "relay/exit/", "relay/listen/listen.h", "relay/turn/turn.h"],
+                              "relay/stats/flows", "relay/exit/", "relay/listen/listen.h", "relay/turn/turn.h"],
     "relay/invite/": COMMON + ["conf/", "relay/check/check.h", "relay/guard/special.h",
                                "relay/settings.h", "relay/usage.h"],
     "relay/check/": COMMON + ["conf/", "relay/exit.h", "relay/exit/upstream/upstream.h",
                               "relay/usage.h"],
     "relay/top/": COMMON + ["conf/", "relay/usage.h"],
     "relay/demo/": COMMON + ["conf/", "relay/local.h", "relay/relay.h", "relay/usage.h"],
+    "relay/rendezvous": [],
+    "relay/seal/": COMMON + ["conf/", "relay/keeper.h", "relay/local.h", "relay/rendezvous.h",
+                             "relay/usage.h"],
     "relay/": ["common/", "conf/", "relay/"],
 }
 

@@ -81,14 +81,14 @@ END_TEST
 START_TEST(other_paths_are_not_found)
 {
     static const char *const paths[] = {
-        "/",           "/stats",     "/metrics/", "/../stats.json", "/%73tats.json",
-        "//metrics/x", "/healthz%00"};
+        "/stats",      "/metrics/",   "/../stats.json", "/%73tats.json", "/index.html",
+        "//metrics/x", "/healthz%00", "/check/",        "/style.css.",   "/./"};
 
     for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
         get(paths[i]);
         ck_assert_msg(strstr(reply, " 404 ") || strstr(reply, " 421 "), "%s: %s", paths[i], reply);
     }
-    expect_status(get("/"), 404);
+    expect_status(get("/stats"), 404);
 }
 END_TEST
 

@@ -85,6 +85,8 @@ static void find_set_state(struct find *f, enum upstream_state state)
         return;
     f->state = state;
     f->since_ns = clock_now_ns();
+    if (state == UPSTREAM_READY || f->without_ns == 0)
+        f->without_ns = state == UPSTREAM_READY ? 0 : f->since_ns;
     upstream_state_changed(f->x);
     upstream_wake(f->x);
 }
@@ -370,6 +372,7 @@ void find_deinit(struct find *f)
     target_unref(f->current);
     f->current = NULL;
     f->state = UPSTREAM_OFF;
+    f->without_ns = 0;
     f->n_failures = 0;
 }
 

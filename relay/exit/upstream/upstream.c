@@ -374,8 +374,10 @@ void upstream_exit_status(struct exit *e, bool streams, struct upstream_status *
     struct upstream *x = upstream_of(e);
     const struct find *f = streams ? &x->streams : &x->datagrams;
 
-    *ret = (struct upstream_status){
-        .state = f->state, .since_ns = f->since_ns, .retry_at_ns = f->retry_at_ns};
+    *ret = (struct upstream_status){.state = f->state,
+                                    .since_ns = f->since_ns,
+                                    .without_ns = f->without_ns,
+                                    .retry_at_ns = f->retry_at_ns};
     memcpy(ret->why, f->why, sizeof(ret->why));
     if (f->state != UPSTREAM_READY)
         return;

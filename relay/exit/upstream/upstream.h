@@ -63,6 +63,7 @@ enum upstream_state {
 struct upstream_status {
     enum upstream_state state;
     uint64_t since_ns;                  /* when the state was entered */
+    uint64_t without_ns;                /* not READY: since when; tries do not move it */
     uint64_t retry_at_ns;               /* DOWN: the next attempt */
     enum link_kind kind;                /* READY */
     struct addr server;                 /* READY */
