@@ -156,22 +156,25 @@ def test_bad_http(folder):
 
 # ---- HTTPS ----
 
-def test_https(folder):
-    relay = Relay(folder)
-    relay.end("a first start, which makes the certificate")
-    relay.write(text=f"""[relay]
-listen = udp://127.0.0.1:{relay.port}
-certificate = {folder}/cert.pem
-private-key = {folder}/key.pem
+class HttpsRelay(Relay):
+    """A relay whose statistics listen on every address, which makes them HTTPS."""
+
+    def write(self, extra="", users="", text=None):
+        super().write(text=f"""[relay]
+listen = udp://127.0.0.1:{self.port}
+certificate = {self.folder}/https-cert.pem
+private-key = {self.folder}/https-key.pem
 [users]
 alice = secret
 [stats]
-listen = 0.0.0.0:{relay.stats_port}
+listen = 0.0.0.0:{self.stats_port}
 token = {TOKEN}
 """)
-    relay.process = subprocess.Popen([BINARY, "relay", "-c", relay.conf], stderr=relay.log)
-    relay.wait_for("is ready", count=2)
-    context = ssl.create_default_context(cafile=f"{folder}/cert.pem")
+
+
+def test_https(folder):
+    relay = HttpsRelay(folder)
+    context = ssl.create_default_context(cafile=f"{folder}/https-cert.pem")
     context.check_hostname = False
 
     def get(path, token=None, host=None):
@@ -197,8 +200,8 @@ token = {TOKEN}
     stats = callveil("stats", "-c", relay.conf)
     check("callveil stats finds its way by the configuration",
           stats.returncode == 0 and json.loads(stats.stdout)["role"] == "relay", stats)
-    os.rename(f"{folder}/cert.pem", f"{folder}/old.pem")
-    os.rename(f"{folder}/key.pem", f"{folder}/old-key.pem")
+    os.rename(f"{folder}/https-cert.pem", f"{folder}/old.pem")
+    os.rename(f"{folder}/https-key.pem", f"{folder}/old-key.pem")
     relay.signal(signal.SIGHUP)
     relay.wait_for("configuration reloaded")
     try:
@@ -206,14 +209,14 @@ token = {TOKEN}
         renewed = False
     except urllib.error.URLError:
         renewed = True
-    context = ssl.create_default_context(cafile=f"{folder}/cert.pem")
+    context = ssl.create_default_context(cafile=f"{folder}/https-cert.pem")
     context.check_hostname = False
     check("a reload takes a new certificate up", renewed and get("/healthz")[0] == 200)
     with open(relay.conf) as f:
         text = f.read()
     impostor = os.path.join(folder, "impostor.conf")
     with open(impostor, "w") as f:
-        f.write(text.replace("cert.pem", "old.pem").replace("key.pem", "old-key.pem"))
+        f.write(text.replace("https-cert.pem", "old.pem").replace("https-key.pem", "old-key.pem"))
     stats = callveil("stats", "-c", impostor)
     check("and callveil stats accepts no certificate but the configuration's",
           stats.returncode == 1 and b"certificate" in stats.stderr and not stats.stdout, stats)
@@ -313,7 +316,7 @@ def test_slow_clients(folder):
 
 # ---- Prometheus ----
 
-def write_scrape_file(folder, relay, local):
+def write_scrape_file(folder, relay, local, https):
     path = os.path.join(folder, "prometheus.yml")
     with open(path, "w") as f:
         f.write(f"""
@@ -327,6 +330,15 @@ scrape_configs:
   - job_name: local
     static_configs:
       - targets: ["127.0.0.1:{local.stats_port}"]
+  - job_name: https
+    scheme: https
+    authorization:
+      credentials: {TOKEN}
+    tls_config:
+      ca_file: {folder}/https-cert.pem
+      server_name: callveil
+    static_configs:
+      - targets: ["127.0.0.1:{https.stats_port}"]
 """)
     return path
 
@@ -361,7 +373,7 @@ class Prometheus:
 
 
 def test_prometheus(folder):
-    names = ["Prometheus scrapes both roles", "it counts the packets that were sent",
+    names = ["Prometheus scrapes both roles, and a relay over HTTPS with its token", "it counts the packets that were sent",
              "it counts the bytes that were sent", "its histograms agree with the counters",
              "it knows the upstream's state and the certificate's end",
              "the relay's promtool check metrics is silent", "and so is the local proxy's",
@@ -372,26 +384,26 @@ def test_prometheus(folder):
         return
     relay = Relay(folder, more=LOOPBACK)
     local = Local(folder, relay)
-    prometheus = Prometheus(folder, write_scrape_file(folder, relay, local))
+    https = HttpsRelay(folder)
+    prometheus = Prometheus(folder, write_scrape_file(folder, relay, local, https))
     a, b = local.call()
     lost = exchange(a, b, 250)
-    both = {"relay": 1.0, "local": 1.0}
-    check(names[0], *prometheus.settles("up", both))
+    check(names[0], *prometheus.settles("up", {"relay": 1.0, "local": 1.0, "https": 1.0}))
     check(names[1], *prometheus.settles('callveil_relayed_packets_total{direction="up"} == 500',
                                         {"relay": 500.0, "local": 500.0}))
-    ok, now = prometheus.settles('sum by (job) (callveil_relayed_bytes_total)',
+    ok, now = prometheus.settles('sum by (job) (callveil_relayed_bytes_total) > 0',
                                  {"relay": 2 * 500.0 * 104, "local": 2 * 500.0 * 104})
     check(names[2], ok and lost == 0, (now, lost))
     made = {role: float(process.stats()["counters"]["allocations_made"])
             for role, process in (("relay", relay), ("local", local))}
-    check(names[3], *prometheus.settles("callveil_allocation_duration_seconds_count", made))
+    check(names[3], *prometheus.settles("callveil_allocation_duration_seconds_count > 0", made))
     with open(os.path.join(folder, "cert.pem")) as f:
         expiry = ssl.cert_time_to_seconds(subprocess.run(
             ["openssl", "x509", "-noout", "-enddate"], stdin=f, stdout=subprocess.PIPE, check=True,
             ).stdout.decode().strip().split("=")[1])
     up = prometheus.settles('sum by (job) (callveil_upstream_up)', {"local": 2.0})
     check(names[4], up[0] and prometheus.settles(
-        "callveil_certificate_expiry_timestamp_seconds", {"relay": float(expiry)})[0], (up, expiry))
+        'callveil_certificate_expiry_timestamp_seconds{job="relay"}', {"relay": float(expiry)})[0], (up, expiry))
     for name, process in ((names[5], relay), (names[6], local)):
         tool = subprocess.run(["promtool", "check", "metrics"], input=process.get("/metrics")[1].encode(),
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20)
@@ -400,6 +412,7 @@ def test_prometheus(folder):
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20)
     check(names[7], tool.returncode == 0, tool.stdout.decode())
     prometheus.end()
+    https.end("Prometheus (HTTPS)")
     local.end("Prometheus (local)")
     relay.end("Prometheus (relay)")
 

@@ -128,6 +128,30 @@ START_TEST(a_slow_sender_is_cut_off_however_steadily_it_sends)
 }
 END_TEST
 
+START_TEST(a_handshake_that_does_not_end_is_cut_off)
+{
+    static const char record[] = {0x16, 0x03, 0x01, 0x02, 0x00};
+    SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+    uint64_t begun;
+    int fds[2];
+
+    stats_conns_set_tls(&conns, ctx);
+    SSL_CTX_free(ctx);
+    begun = clock_now_ns();
+    for (size_t i = 0; i < 2; i++)
+        fds[i] = client();
+    send(fds[1], record, sizeof(record), MSG_NOSIGNAL);
+    turn_ms(TIME_MS / 4);
+    ck_assert_uint_eq(n_in_use(), 2);
+    ck_assert_uint_ge(free_after(begun), TIME_MS * NS_PER_MS);
+    for (size_t i = 0; i < 2; i++) {
+        ck_assert(is_closed(fds[i]));
+        close(fds[i]);
+    }
+    ck_assert_uint_eq(n_requests, 0);
+}
+END_TEST
+
 START_TEST(a_client_that_does_not_read_its_answer_is_cut_off)
 {
     uint64_t begun = clock_now_ns();
@@ -221,6 +245,7 @@ int main(void)
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, a_slow_sender_is_cut_off_however_steadily_it_sends);
+    tcase_add_test(tc, a_handshake_that_does_not_end_is_cut_off);
     tcase_add_test(tc, a_client_that_does_not_read_its_answer_is_cut_off);
     tcase_add_test(tc, an_answered_connection_leaves_its_place_early);
     tcase_add_test(tc, a_client_that_left_leaves_its_place_early);

@@ -140,7 +140,7 @@ struct session {
     struct assoc_opened opened;
     bool refreshing;
     unsigned int n_unheard, n_unauthorized; /* Refreshes in a row that ended so */
-    uint64_t asked_ns; /* the first Allocate; 0: none yet */
+    uint64_t asked_ns;                      /* the first Allocate; 0: none yet */
     uint64_t open_by_ns, expires_ns, refresh_ns;
     uint64_t heard_ns, sent_ns;
     uint64_t unheard_ns; /* the first that was sent since we last heard something; 0: none */
