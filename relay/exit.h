@@ -65,6 +65,9 @@ struct assoc_opened {
     enum exit_result result;               /* EXIT_OK when at least one family was opened */
     enum exit_result result_v4, result_v6; /* of each family that was asked for */
     struct addr relayed_v4, relayed_v6; /* what peers see (public-address applied) or ADDR_NONE */
+    /* There is no relayed IPv6 address, but a datagram to an IPv6 peer may have one made: for
+     * sessions that need not know it. */
+    bool v6_may_follow;
     bool has_token;
     uint8_t token[8]; /* for the reserved port */
 };

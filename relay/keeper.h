@@ -52,7 +52,14 @@ struct keeper_attached {
 };
 
 enum keeper_kind {
-    KEEPER_UDP = 1, /* bound to `addr`, transparent, non-blocking: sends as that peer */
+    /* A UDP socket bound to `addr`, transparent, non-blocking, never connected (tproxy would take
+     * it for the app's flow): sends as that peer. -EADDRINUSE where the app has bound the same port
+     * to all addresses, as SIP clients do with 5060. */
+    KEEPER_UDP = 1,
+    /* socket(AF_INET or AF_INET6 by addr.family, SOCK_RAW, IPPROTO_RAW), non-blocking: sends whole
+     * IP packets, which is how an app learns that something is unreachable (ICMP), and how a peer's
+     * datagram gets to it while there is no KEEPER_UDP for that peer. Asked for once per family. */
+    KEEPER_RAW,
 };
 
 struct keeper_want {

@@ -33,8 +33,9 @@ struct rx_packet {
     const uint8_t *data;
     size_t len;
     struct addr from; /* the sender */
-    struct addr to;   /* the local address it reached; ADDR_NONE unless sock_want_pktinfo() was
-                         called on the socket; the port is the caller's to fill */
+    struct addr to;   /* where it was sent to. With sock_want_pktinfo(): the local address, the port
+                         is the caller's to fill. With sock_want_origdst(): address and port before
+                         tproxy. Else ADDR_NONE. */
 };
 
 /* Return: NULL when memory is short. */
@@ -99,6 +100,9 @@ void sock_tune_udp(int fd, int rcvbuf, int sndbuf);
 void sock_set_df(int fd, enum addr_family family, bool df);
 /* Report the local address of each datagram (IP_PKTINFO). Return: 0 or -errno. */
 int sock_want_pktinfo(int fd, enum addr_family family);
+/* Report where each datagram was sent to before tproxy brought it here (IP_RECVORIGDSTADDR), in
+ * place of the above. Return: 0 or -errno. */
+int sock_want_origdst(int fd, enum addr_family family);
 /* The local address (port 0) the kernel would use towards `remote`; sends nothing. Return: 0 or
  * -errno. */
 int sock_route_source(const struct addr *remote, struct addr *ret);

@@ -16,8 +16,9 @@
 
 #define RX_BUFFER_LEN 65536
 
-/* One address report and one segment size is all that is asked for. */
-#define RX_CONTROL_LEN (CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(int)))
+/* One address report (a sockaddr_in6 is the longest) and one segment size is all that is asked
+ * for. */
+#define RX_CONTROL_LEN (CMSG_SPACE(sizeof(struct sockaddr_in6)) + CMSG_SPACE(sizeof(int)))
 
 struct rx_control {
     _Alignas(struct cmsghdr) uint8_t bytes[RX_CONTROL_LEN];
@@ -93,6 +94,16 @@ int rx_batch_recv(struct rx_batch *rx, int fd)
     return n;
 }
 
+/* All datagrams of a train are of one flow, so this is where each of them was sent to. */
+static void rx_read_origdst(struct rx_batch *rx, struct cmsghdr *cmsg)
+{
+    struct sockaddr_storage sa = {0};
+    size_t len = cmsg->cmsg_len - CMSG_LEN(0);
+
+    memcpy(&sa, CMSG_DATA(cmsg), len < sizeof(sa) ? len : sizeof(sa));
+    rx->to = addr_from_sockaddr((const struct sockaddr *)&sa);
+}
+
 static void rx_read_control(struct rx_batch *rx, struct cmsghdr *cmsg)
 {
     struct in6_pktinfo v6;
@@ -113,6 +124,9 @@ static void rx_read_control(struct rx_batch *rx, struct cmsghdr *cmsg)
     } else if (cmsg->cmsg_level == IPPROTO_IPV6 && cmsg->cmsg_type == IPV6_PKTINFO) {
         memcpy(&v6, CMSG_DATA(cmsg), sizeof(v6));
         rx->to = addr_make(ADDR_IPV6, v6.ipi6_addr.s6_addr, 0);
+    } else if ((cmsg->cmsg_level == IPPROTO_IP && cmsg->cmsg_type == IP_ORIGDSTADDR) ||
+               (cmsg->cmsg_level == IPPROTO_IPV6 && cmsg->cmsg_type == IPV6_ORIGDSTADDR)) {
+        rx_read_origdst(rx, cmsg);
     }
 }
 

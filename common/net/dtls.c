@@ -26,6 +26,7 @@
 
 #include "common/base/clock.h"
 #include "common/net/dtls_impl.h"
+#include "common/net/tls_ctx.h"
 
 static void dtls_on_timer(evutil_socket_t fd, short what, void *arg);
 static void dtls_on_idle_timer(evutil_socket_t fd, short what, void *arg);
@@ -215,7 +216,7 @@ static void dtls_session_read(struct dtls_session *s)
         uint8_t *data = dtls_plain_space(&server->plain, server->events->flush, server->user);
         int n, why;
 
-        ERR_clear_error();
+        tls_forget_errors();
         n = SSL_read(s->ssl, data, DTLS_MESSAGE_MAX);
         if (n <= 0) {
             why = SSL_get_error(s->ssl, n);

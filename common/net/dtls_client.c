@@ -27,6 +27,7 @@
 #include "common/base/list.h"
 #include "common/net/dtls_wire.h"
 #include "common/net/tls_client.h"
+#include "common/net/tls_ctx.h"
 
 /* RFC 6347 (section 4.2.4.1) suggests a second and allows less where delay hurts: half of it is
  * STUN's (RFC 8489, section 6.2.1), for the same path and the same wait. */
@@ -196,7 +197,7 @@ static void dtls_client_read(struct dtls_client *c, const struct dtls_client_gua
         uint8_t *data = dtls_plain_space(&c->plain, c->events->flush, c->user);
         int n, r;
 
-        ERR_clear_error();
+        tls_forget_errors();
         n = SSL_read(c->ssl, data, DTLS_MESSAGE_MAX);
         if (n > 0) {
             c->plain.len += (size_t)n;

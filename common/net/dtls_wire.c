@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/base/cursor.h"
+#include "common/net/tls_ctx.h"
 
 /* ---- the BIO: one datagram in, datagrams out ---- */
 
@@ -130,6 +131,6 @@ int dtls_wire_write(SSL *ssl, uint8_t out[DTLS_MESSAGE_MAX], const struct iovec 
         return -EMSGSIZE;
     if (w.len == 0)
         return 0;
-    ERR_clear_error();
+    tls_forget_errors();
     return SSL_write(ssl, w.data, (int)w.len) > 0 ? 0 : -EPIPE;
 }

@@ -127,6 +127,13 @@ int sock_want_pktinfo(int fd, enum addr_family family)
     return sock_set(fd, IPPROTO_IP, IP_PKTINFO, 1);
 }
 
+int sock_want_origdst(int fd, enum addr_family family)
+{
+    if (family == ADDR_IPV6)
+        return sock_set(fd, IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, 1);
+    return sock_set(fd, IPPROTO_IP, IP_RECVORIGDSTADDR, 1);
+}
+
 int sock_route_source(const struct addr *remote, struct addr *ret)
 {
     struct sockaddr_storage sa;

@@ -8,6 +8,7 @@
 #include "common/base/cursor.h"
 #include "common/base/log.h"
 #include "common/net/stream_impl.h"
+#include "common/net/tls_ctx.h"
 
 /* ---- bytes ---- */
 
@@ -152,7 +153,7 @@ static int stream_tls_result(struct stream *s, int r, bool *ret_waits_in, bool *
 /* errno is read after a failed call, where a clean end leaves it alone. */
 static void stream_tls_before_call(void)
 {
-    ERR_clear_error();
+    tls_forget_errors();
     errno = 0;
 }
 

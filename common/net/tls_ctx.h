@@ -1,15 +1,24 @@
 /*
- * common/net/tls_ctx.h - what tls.c (server) and tls_client.c share; nobody else's
+ * common/net/tls_ctx.h - what the TLS and DTLS files share; nobody else's
  *
  * One policy for both ends: versions, ciphers, no resumption, what a missing
  * close_notify means, and what a pin is the digest of.
  */
 #pragma once
 
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stddef.h>
 
 #define TLS_PIN_LEN 32 /* SHA-256 */
+
+/* Before a call whose SSL_get_error() counts. ERR_clear_error() alone wipes all sixteen slots each
+ * time; on a datagram's way that was a twentieth of everything. */
+static inline void tls_forget_errors(void)
+{
+    if (ERR_peek_error() != 0)
+        ERR_clear_error();
+}
 
 struct tls_error {
     char *text;

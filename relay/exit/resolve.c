@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/wire/dns.h"
 #include "relay/exit/resolve_impl.h"
 
 #define TTL_MIN_S     1
@@ -156,7 +157,9 @@ static void query_cache(const struct query *q, const struct resolve_answer *answ
 {
     uint32_t ttl_s = TTL_NO_NAME_S;
 
-    if (answer->result == EXIT_E_TIMEOUT)
+    /* The relay's name was unknown to the network of a moment ago, or to one that wants a login
+     * first: find.c waits as long as is right before it asks again. */
+    if (answer->result == EXIT_E_TIMEOUT || (q->r->near && answer->result != EXIT_OK))
         return;
     if (answer->result == EXIT_OK) {
         ttl_s = q->ttl_s < TTL_MIN_S ? TTL_MIN_S : q->ttl_s;
@@ -279,10 +282,12 @@ void resolve_again(struct resolver *r, enum exit_result why)
             query_finish(q, &answer);
             continue;
         }
+        /* One limit for the whole, however often the way breaks. */
+        if (q->n_found > 0)
+            query_timer_start(q);
         q->is_waiting = true;
         q->n_found = 0;
         q->n_restarts++;
-        query_timer_start(q);
     }
     resolve_raise(r);
 }
@@ -380,7 +385,7 @@ static void lookup_start(struct lookup *l, const char *text)
         lookup_ready(l, &literal);
         return;
     }
-    if (!resolve_name_canonical(text, name) || (r->far && !resolve_name_is_global(name))) {
+    if (!resolve_name_canonical(text, name) || (r->far && !dns_name_is_global(name))) {
         lookup_fail(l, EXIT_E_NAME);
         return;
     }

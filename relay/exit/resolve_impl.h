@@ -27,7 +27,7 @@
 
 #define RESOLVE_TRY_MS   1500 /* doubles with each round over the servers */
 #define RESOLVE_TRIES    3
-#define RESOLVE_TOTAL_MS 15000
+#define RESOLVE_TOTAL_MS 12000 /* an app waits for its connection behind this */
 /* Addresses of one family wait this long for the other's (RFC 8305, section 3 has 50 ms, but our
  * way is a relayed one and its answers come further apart). */
 #define RESOLVE_OTHER_MS 250

@@ -42,23 +42,3 @@ bool resolve_name_canonical(const char *name, char *ret)
     ret[len] = '\0';
     return label > 0;
 }
-
-static bool is_number(const char *label)
-{
-    if (label[0] == '0' && label[1] == 'x')
-        return label[2 + strspn(label + 2, "0123456789abcdef")] == '\0';
-    return label[strspn(label, "0123456789")] == '\0';
-}
-
-bool resolve_name_is_global(const char *name)
-{
-    static const char *const local[] = {"onion", "local", "localhost", "internal"};
-    const char *last = strrchr(name, '.');
-
-    if (!last || is_number(last + 1))
-        return false;
-    for (size_t i = 0; i < sizeof(local) / sizeof(local[0]); i++)
-        if (strcmp(last + 1, local[i]) == 0)
-            return false;
-    return true;
-}

@@ -4,6 +4,10 @@
  * c-ares reads /etc/resolv.conf when a channel is made; a laptop that changes networks
  * gets another one. So a query looks whether the file has changed, and if it has, and
  * c-ares has nothing of ours at the moment, the channel is made anew.
+ *
+ * Of that configuration, search domains are left out: the only name that is asked for
+ * here is the relay's, in full. With a domain of the network behind it, it would be told
+ * to whoever runs that domain, who could also answer.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -84,7 +88,10 @@ static void near_stat(struct stat *ret)
 
 static int near_channel(struct resolve_near *n, ares_channel *ret)
 {
+    /* No search domains, which 1.18 does not take NOSEARCH for. */
     struct ares_options options = {
+        .flags = ARES_FLAG_NOSEARCH,
+        .ndomains = 0,
         .timeout = RESOLVE_TRY_MS,
         .tries = RESOLVE_TRIES,
         .sock_state_cb = near_on_state,
@@ -96,8 +103,8 @@ static int near_channel(struct resolve_near *n, ares_channel *ret)
         return r;
     near_stat(&n->conf);
     if (ares_init_options(ret, &options,
-                          ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB) !=
-        ARES_SUCCESS)
+                          ARES_OPT_FLAGS | ARES_OPT_DOMAINS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES |
+                              ARES_OPT_SOCK_STATE_CB) != ARES_SUCCESS)
         return -ENOMEM;
     return 0;
 }

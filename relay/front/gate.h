@@ -9,10 +9,10 @@
  * as if the app ran on the relay), and what a peer sends goes back from a transparent
  * socket bound to the peer's address, made by the keeper and kept in a bounded cache.
  *
- * Port 53, UDP and TCP, to any address is DNS: answered through the relay's side
- * (exit_ops.resolve for A and AAAA; other questions are relayed to the configured
- * servers). What cannot be relayed is refused at once (RST, ICMP unreachable), never
- * swallowed: a swallowed STUN request costs a browser 40 s.
+ * Port 53, UDP and TCP, to any address is DNS: questions of every type are relayed, through
+ * the exit, to the configured servers; names that only mean something on one machine or
+ * network get NXDOMAIN (UDP). What cannot be relayed is refused at once (RST, ICMP unreachable),
+ * never swallowed: a swallowed STUN request costs a browser 40 s.
  *
  * Owner:   local.c makes one for each `callveil run` that attaches.
  * Threads: the worker's. Limits: flows, associations, peers' sockets, bytes per stream.
@@ -20,9 +20,10 @@
 #pragma once
 
 #include <event2/event.h>
+#include <stddef.h>
 #include <stdint.h>
 
-#include "conf/conf.h"
+#include "common/net/addr.h"
 #include "relay/exit.h"
 #include "relay/keeper.h"
 #include "relay/stats/counters.h"
@@ -32,6 +33,8 @@ struct rx_batch;
 struct stream_pool;
 struct tx_queue;
 
+#define GATE_DNS_MAX 4
+
 struct gate_params {
     struct event_base *base;
     struct rx_batch *rx;
@@ -39,6 +42,8 @@ struct gate_params {
     struct stream_pool *pool;
     struct exit *exit;
     struct counters *counters;
+    const struct addr *dns; /* name servers, asked through the exit; copied, GATE_DNS_MAX at most */
+    size_t n_dns;
     /* The keeper is gone, and with it the namespace: gate_free() it, then or later. */
     void (*on_ended)(void *arg);
     void *arg;

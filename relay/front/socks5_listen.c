@@ -127,6 +127,15 @@ int socks5_new(const struct socks5_params *params, const struct conf *conf,
     return 0;
 }
 
+/* What is cut short must not look complete, to the app or to its peer. */
+static void socks5_cut(struct socks5_conn *c)
+{
+    for (int i = 0; i < 2; i++)
+        if (c->state == SOCKS5_JOINED && c->pair.ends[i].stream)
+            stream_abort(c->pair.ends[i].stream, -ECONNABORTED);
+    socks5_conn_free(c);
+}
+
 void socks5_free(struct socks5 *s)
 {
     struct list *it, *tmp;
@@ -134,7 +143,7 @@ void socks5_free(struct socks5 *s)
     if (!s)
         return;
     list_for_each_safe (it, tmp, &s->conns)
-        socks5_conn_free(list_entry(it, struct socks5_conn, link));
+        socks5_cut(list_entry(it, struct socks5_conn, link));
     if (s->event)
         event_free(s->event);
     if (s->retry)

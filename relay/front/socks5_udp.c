@@ -241,7 +241,7 @@ static void udp_on_open(void *user, const struct assoc_opened *opened)
         return;
     }
     udp->has_v4 = opened->relayed_v4.family != ADDR_NONE;
-    udp->has_v6 = opened->relayed_v6.family != ADDR_NONE;
+    udp->has_v6 = opened->relayed_v6.family != ADDR_NONE || opened->v6_may_follow;
     udp->is_open = true;
     udp->n_failed = 0;
     memset(udp->verdicts, 0, sizeof(udp->verdicts));

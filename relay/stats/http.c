@@ -146,7 +146,7 @@ static void http_answer_ready(struct stats_http *http, struct evhttp_request *re
     if (!http->source.ready || http->source.ready(http->source.arg))
         http_reply_text(req, HTTP_OK, "OK", "ready\n");
     else
-        http_reply_text(req, HTTP_SERVUNAVAIL, "Service Unavailable", "draining\n");
+        http_reply_text(req, HTTP_SERVUNAVAIL, "Service Unavailable", "not ready\n");
 }
 
 static const struct page_file *http_find_page(const char *path)

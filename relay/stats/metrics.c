@@ -10,14 +10,14 @@
 
 struct metrics_row {
     unsigned int roles;
-    size_t offset; /* in struct counters */
     enum stats_kind kind;
+    size_t offset; /* in struct counters */
     const char *metric, *labels, *help;
 };
 
 static const struct metrics_row metrics_rows[] = {
 #define COUNTER(role, field, kind, metric, labels, help)                                           \
-    {STATS_##role, offsetof(struct counters, field), STATS_##kind, metric, labels, help},
+    {STATS_##role, STATS_##kind, offsetof(struct counters, field), metric, labels, help},
 #define HISTOGRAM(role, field, metric, help)
 #include "relay/stats/counters.def"
 #undef COUNTER
@@ -27,7 +27,7 @@ static const struct metrics_row metrics_rows[] = {
 static const struct metrics_row metrics_histograms[] = {
 #define COUNTER(role, field, kind, metric, labels, help)
 #define HISTOGRAM(role, field, metric, help)                                                       \
-    {STATS_##role, offsetof(struct counters, field), STATS_COUNTER, metric, "", help},
+    {STATS_##role, STATS_COUNTER, offsetof(struct counters, field), metric, "", help},
 #include "relay/stats/counters.def"
 #undef COUNTER
 #undef HISTOGRAM

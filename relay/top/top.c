@@ -61,7 +61,7 @@ static void top_make_view(struct top *t)
 {
     double seconds = t->before ? (double)(t->now_ns - t->before_ns) / NS_PER_S : 0;
 
-    view_make(&t->view, t->now, t->before, seconds);
+    view_make(&t->view, t->now, t->before, seconds, (double)clock_real_s());
 }
 
 /* The last answer stays on the screen, with a line that says that it is old. */

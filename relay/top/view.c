@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define VIEW_USERS 8
+#define VIEW_FLOWS 8
 #define VIEW_TEXT  32
 
 struct view_pair {
@@ -205,7 +206,7 @@ static void put_traffic(struct view *v, const struct view_pair *p)
 
 /* ---- what there is ---- */
 
-static void put_allocations(struct view *v, const struct view_pair *p)
+static void put_allocations(struct view *v, const struct view_pair *p, const json_t *limits)
 {
     static const char *const transports[][2] = {{"clients_udp", "UDP"},
                                                 {"clients_tcp", "TCP"},
@@ -220,6 +221,10 @@ static void put_allocations(struct view *v, const struct view_pair *p)
     view_put(v, "Allocations   %.0f now%s%s%s, %.0f made", number(p->now, "allocations"),
              clients[0] ? " (" : "", clients, clients[0] ? ")" : "",
              number(p->now, "allocations_made"));
+    if (json_is_number(json_object_get(limits, "allocations")))
+        view_put(v, "              room for %.0f more, %.0f of one user",
+                 number(limits, "allocations") - number(p->now, "allocations"),
+                 number(limits, "allocations_per_user"));
     view_put(v, "Connections   %.0f of clients, %.0f with peers", number(p->now, "connections"),
              number(p->now, "peer_connections"));
 }
@@ -323,7 +328,92 @@ static void put_users(struct view *v, const json_t *root)
     free(sorted);
 }
 
-void view_make(struct view *v, const json_t *now, const json_t *before, double seconds)
+/* ---- what is open ---- */
+
+struct view_flow {
+    const json_t *now;
+    double up, down; /* bytes per second */
+};
+
+static const json_t *find_flow(const json_t *flows, const json_t *like)
+{
+    const json_t *flow;
+    size_t i;
+
+    json_array_foreach(flows, i, flow) if (number(flow, "id") == number(like, "id") &&
+                                           strcmp(string(flow, "front"), string(like, "front")) ==
+                                               0) return flow;
+    return NULL;
+}
+
+/* One that was not there before has carried all of it since. */
+static double flow_rate(const json_t *now, const json_t *before, const char *name, double seconds)
+{
+    double more = number(now, name) - (before ? number(before, name) : 0);
+
+    return more > 0 && seconds > 0 ? more / seconds : 0;
+}
+
+static int by_rate(const void *a, const void *b)
+{
+    const struct view_flow *f = a, *g = b;
+
+    return (f->up + f->down < g->up + g->down) - (f->up + f->down > g->up + g->down);
+}
+
+static void put_flow(struct view *v, const struct view_flow *f)
+{
+    char age[VIEW_TEXT], up[VIEW_TEXT], down[VIEW_TEXT];
+
+    view_put(v, "%13s %12s %12s   %s over %s%s%s", span(number(f->now, "age_s"), age),
+             scaled(8 * f->up, "bit/s", up), scaled(8 * f->down, "bit/s", down),
+             string(f->now, "front"), string(f->now, "transport"),
+             *string(f->now, "user") ? ", " : "", string(f->now, "user"));
+}
+
+static void put_flows(struct view *v, const json_t *root, const json_t *before, double seconds)
+{
+    const json_t *flows = json_object_get(root, "flows");
+    size_t n = json_array_size(flows), i;
+    struct view_flow *all = n > 0 ? calloc(n, sizeof(*all)) : NULL;
+    const json_t *flow;
+
+    if (!all)
+        return;
+    json_array_foreach(flows, i, flow)
+    {
+        const json_t *old = find_flow(json_object_get(before, "flows"), flow);
+        double span_s = before ? seconds : 0;
+
+        all[i] = (struct view_flow){flow, flow_rate(flow, old, "up_bytes", span_s),
+                                    flow_rate(flow, old, "down_bytes", span_s)};
+    }
+    qsort(all, n, sizeof(*all), by_rate);
+    view_put(v, "%s", "");
+    view_put(v, "%-13s %12s %12s   the busiest of %.0f", "Open for", "up", "down",
+             number(root, "n_flows"));
+    for (i = 0; i < n && i < VIEW_FLOWS; i++)
+        put_flow(v, &all[i]);
+    free(all);
+}
+
+/* ---- the certificate ---- */
+
+static void put_certificate(struct view *v, const json_t *root, double now_s)
+{
+    double end = number(root, "certificate_not_after");
+    char left[VIEW_TEXT];
+
+    if (end <= 0)
+        return;
+    if (end <= now_s)
+        view_put(v, "Certificate   EXPIRED %s ago", span(now_s - end, left));
+    else
+        view_put(v, "Certificate   good for another %s", span(end - now_s, left));
+}
+
+void view_make(struct view *v, const json_t *now, const json_t *before, double seconds,
+               double now_s)
 {
     const struct view_pair pair = {
         .now = json_object_get(now, "counters"),
@@ -341,10 +431,12 @@ void view_make(struct view *v, const json_t *now, const json_t *before, double s
     put_link(v, "Datagrams", json_object_get(now, "upstream"));
     put_link(v, "Streams", json_object_get(now, "streams"));
     put_traffic(v, &pair);
-    put_allocations(v, &pair);
+    put_allocations(v, &pair, json_object_get(now, "limits"));
     put_local(v, &pair);
     put_ports(v, &pair);
     put_errors(v, &pair);
     put_times(v, now);
+    put_certificate(v, now, now_s);
+    put_flows(v, now, before, seconds);
     put_users(v, now);
 }

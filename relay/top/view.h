@@ -9,7 +9,7 @@
 #include <jansson.h>
 #include <stddef.h>
 
-#define VIEW_LINES 40
+#define VIEW_LINES 48
 #define VIEW_BYTES 256
 
 struct view {
@@ -17,8 +17,9 @@ struct view {
     size_t n;
 };
 
-/* `before` was taken `seconds` earlier; NULL: there is none. */
-void view_make(struct view *v, const json_t *now, const json_t *before, double seconds);
+/* `before` was taken `seconds` earlier; NULL: there is none. `now_s`: seconds since 1970. */
+void view_make(struct view *v, const json_t *now, const json_t *before, double seconds,
+               double now_s);
 /* A line of one's own, at the end. */
 __attribute__((format(printf, 2, 3))) void view_put(struct view *v, const char *format, ...);
 

@@ -6,30 +6,16 @@
 #     browsers, callveil local  relay 10.97.0.1
 #
 # Three network namespaces; the router is the suite's own one. A suite enters it by
-# interop_enter (tests/interop/lib.sh), sources this, and calls make_network.
+# interop_enter (tests/interop/lib.sh), sources this, and calls browser_place.
 
 export RELAY_ADDRESS=10.97.0.1 LAPTOP_ADDRESS=10.99.0.2 FAR_ADDRESS=10.98.0.2
 export ROUTER_ADDRESS=10.99.0.1
 export SITE_NAME=call.far.test SCRIPT_NAME=script.far.test
-export STATS_TOKEN=5ca1ab1e0ddba11
+export STATS_TOKEN=$LOCAL_TOKEN
 export MEDIA_PORT=$TLS_PORT # DTLS
 export WORK
 RELAY_PEERS=10.98.0.0/24
-local_pid=
-
-# Ends the suite without a failure where no namespace can be made.
-network_or_skip() {
-    export ROUTER=$$
-    make_network 2>"$WORK/ip.err" && return
-    skip "$1" "no namespaces or veth pairs can be made here"
-    finish
-}
-
-# Profiles, caches and crash folders go with the suite.
-own_home() {
-    export HOME=$WORK/home XDG_CONFIG_HOME=$WORK/home XDG_CACHE_HOME=$WORK/home TMPDIR=$WORK
-    mkdir -p "$HOME"
-}
+SOCKS_PORT=1080 TURN_PORT=3478
 
 # --- the network ------------------------------------------------------------------------
 
@@ -68,70 +54,28 @@ make_network() {
         echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
 }
 
-# --- the local proxy --------------------------------------------------------------------
-
-# pin_of CERTIFICATE: the SHA-256 of its public key, as a pin is written.
-pin_of() {
-    openssl x509 -in "$1" -noout -pubkey | openssl pkey -pubin -outform DER |
-        openssl dgst -sha256 -binary | base64
-}
-
-start_local() {
-    cat >"$WORK/local.conf" <<CONF
-[local]
-socks5 = 127.0.0.1:1080
-turn = 127.0.0.1:3478
-[upstream]
-url = turns:$RELAY_ADDRESS:$TLS_PORT?transport=udp, turns:$RELAY_ADDRESS:$TLS_PORT?transport=tcp
-user = $USER_NAME
-password = ${LOCAL_PASSWORD:-$USER_PASSWORD}
-pin = sha256/$(pin_of "$WORK/cert.pem")
-dns = $FAR_ADDRESS
-[stats]
-listen = 127.0.0.1:9642
-token = $STATS_TOKEN
-CONF
-    chmod 600 "$WORK/local.conf"
-    ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=1:exitcode=99" \
-    UBSAN_OPTIONS="${UBSAN_OPTIONS:+$UBSAN_OPTIONS:}print_stacktrace=1" \
-        nsenter --target "$LAPTOP" --net "$CALLVEIL" local -c "$WORK/local.conf" \
-        2>"$WORK/local.err" &
-    local_pid=$!
-}
-
-local_start() {
-    local n
-    case $LOCAL_UNDER_TEST in
-        standin) start_standin ;;
-        *) start_local ;;
-    esac
-    background_pids+=("$local_pid")
-    for n in {1..100}; do
-        grep -q 'loopback TURN at ' "$WORK/local.err" && return
-        kill -0 "$local_pid" 2>/dev/null || break
-        sleep 0.1
-    done
-    fail "the local proxy starts" "$WORK/local.err"
-    finish
-}
-
-local_stop() {
-    local n status
-    kill -TERM "$local_pid" 2>/dev/null
-    for n in {1..100}; do
-        kill -0 "$local_pid" 2>/dev/null || break
-        sleep 0.1
-    done
-    kill -KILL "$local_pid" 2>/dev/null && echo "# SIGTERM did not end it in 10 seconds"
-    wait "$local_pid" 2>/dev/null
-    status=$?
-    [ "$LOCAL_UNDER_TEST" = standin ] && [ $status -eq 143 ] && status=0
-    if [ $status -eq 0 ] && ! grep -qE 'Sanitizer|runtime error:' "$WORK/local.err"; then
-        pass "the local proxy ends with status 0, no leak and no sanitizer report"
-    else
-        echo "# exit status $status"
-        grep -nE -A12 'Sanitizer|runtime error:' "$WORK/local.err" | head -n 40 | sed 's/^/# /'
-        fail "the local proxy ends with status 0, no leak and no sanitizer report" \
-            "$WORK/local.err"
+# browser_place NAME: the network, and a home whose profiles, caches and crash folders go with
+# the suite. Ends the suite without a failure where no namespace can be made.
+browser_place() {
+    export ROUTER=$$
+    if ! make_network 2>"$WORK/ip.err"; then
+        skip "$1" "no namespaces or veth pairs can be made here"
+        finish
     fi
+    LOCAL_WRAPPER="nsenter --target $LAPTOP --net"
+    export HOME=$WORK/home XDG_CONFIG_HOME=$WORK/home XDG_CACHE_HOME=$WORK/home TMPDIR=$WORK
+    mkdir -p "$HOME"
+}
+
+# --- the two roles ----------------------------------------------------------------------
+
+start_relay() {
+    relay_start "listen = $(relay_listen_on $RELAY_ADDRESS)"
+}
+
+# browser_local_start [LINE...]: on the laptop, by DTLS and TLS, names asked for at the far side.
+browser_local_start() {
+    local_start "url = turns:$RELAY_ADDRESS:$TLS_PORT?transport=udp, \
+turns:$RELAY_ADDRESS:$TLS_PORT?transport=tcp" "pin = $(pin_of "$WORK/cert.pem")" \
+        "dns = $FAR_ADDRESS" "$@"
 }

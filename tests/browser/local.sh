@@ -16,8 +16,6 @@
 interop_enter "$0" "$@"
 
 BROWSER_DIR=$(cd "$(dirname "$0")" && pwd)
-LOCAL_UNDER_TEST=${LOCAL_UNDER_TEST:-callveil}
-
 . "$BROWSER_DIR/lib.sh"
 
 # --- the network ------------------------------------------------------------------------
@@ -55,10 +53,10 @@ start_services() {
     chmod +x "$WORK/far-chromium"
 }
 
-# --- the stand-in -----------------------------------------------------------------------
+# --- the local proxy --------------------------------------------------------------------
 
 # The SOCKS server beside the relay asks the far resolver, as the relay's clients do.
-start_standin() {
+start_standin_local() {
     echo "nameserver $FAR_ADDRESS" >"$WORK/far-resolv.conf"
     ip route change 10.98.0.0/24 dev to-far src $RELAY_ADDRESS
     start_background unshare --mount sh -c \
@@ -77,19 +75,14 @@ part() {
         node "$BROWSER_DIR/local.mjs" "$@"
 }
 
-start_relay() {
-    relay_start "listen = $(relay_listen_on $RELAY_ADDRESS)"
-}
-
-network_or_skip "calls through the local proxy"
-own_home
+browser_place "calls through the local proxy"
 
 if ! start_services 2>"$WORK/services.err"; then
     fail "the network's services start" "$WORK/services.err"
     finish
 fi
 start_relay
-local_start
+browser_local_start
 
 part chromium
 part firefox

@@ -72,8 +72,7 @@ int connect(int fd, __CONST_SOCKADDR_ARG sa, socklen_t len)
 static struct event_base *base;
 static struct resolver *resolver;
 static int server;
-static unsigned int n_asked;
-static char last_name[256];
+static unsigned int n_asked, n_searched;
 
 static void server_on_event(evutil_socket_t fd, short what, void *arg)
 {
@@ -88,8 +87,8 @@ static void server_on_event(evutil_socket_t fd, short what, void *arg)
     if (n < 0 || !dns_query_read(&q, data, (size_t)n))
         return;
     n_asked++;
-    memcpy(last_name, q.name, sizeof(q.name));
-    nx = strncmp(q.name, "nx.", 3) == 0; /* also with a search domain behind it */
+    nx = strncmp(q.name, "nx", 2) == 0;
+    n_searched += strstr(q.name, "lan.example") != NULL;
     dns_begin(&a, &q, nx ? DNS_NXDOMAIN : DNS_NOERROR);
     if (q.type == DNS_A && !nx)
         dns_add_addr(&a, q.name, 60, "127.0.0.7");
@@ -131,7 +130,7 @@ static void setup(void)
     struct resolver_params params = {0};
     struct addr local = at("127.0.0.1:0");
 
-    n_resolved = n_asked = n_conf_read = 0;
+    n_resolved = n_asked = n_searched = n_conf_read = 0;
     snprintf(resolv_conf, sizeof(resolv_conf), "nameserver 127.0.0.1\nsearch lan.example\n");
     base = params.base = event_base_new();
     server = sock_bind(&local, SOCK_DGRAM, 0);
@@ -175,21 +174,42 @@ START_TEST(another_name_is_asked_for_at_the_configured_server)
 }
 END_TEST
 
+START_TEST(that_there_is_no_such_name_is_not_remembered)
+{
+    look_up("nx.example.org");
+    ck_assert_int_eq(result, EXIT_E_NAME);
+    ck_assert_uint_eq(n_asked, 2);
+    look_up("nx.example.org");
+    ck_assert_int_eq(result, EXIT_E_NAME);
+    ck_assert_uint_eq(n_asked, 4);
+}
+END_TEST
+
+START_TEST(no_search_domain_hears_of_the_name)
+{
+    static const char *const names[] = {"nx.example.org", "nx", "nx.example.org."};
+
+    look_up(names[_i]);
+    ck_assert_int_eq(result, EXIT_E_NAME);
+    ck_assert_uint_gt(n_asked, 0);
+    ck_assert_uint_eq(n_searched, 0);
+}
+END_TEST
+
 START_TEST(a_changed_configuration_is_read_again)
 {
-    look_up("one");
-    ck_assert_str_eq(last_name, "one.lan.example");
-    snprintf(resolv_conf, sizeof(resolv_conf), "nameserver 127.0.0.1\nsearch cafe.example\n");
-    look_up("two");
-    ck_assert_str_eq(last_name, "two.lan.example"); /* nobody has said yet that it changed */
+    snprintf(resolv_conf, sizeof(resolv_conf), "nameserver 127.0.0.2\n");
+    look_up("relay2.example.org");
+    ck_assert_uint_eq(n_conf_read, 1);
     conf_version++;
-    look_up("three");
-    ck_assert_str_eq(last_name, "three.cafe.example");
-    look_up("four");
+    look_up("relay3.example.org");
+    ck_assert_uint_eq(n_conf_read, 2);
+    look_up("relay4.example.org");
     ck_assert_uint_eq(n_conf_read, 2);
     resolver_restart(resolver);
-    look_up("five");
+    look_up("relay5.example.org");
     ck_assert_uint_eq(n_conf_read, 3);
+    conf_version = 0;
 }
 END_TEST
 
@@ -204,6 +224,8 @@ int main(void)
     tcase_set_timeout(t, 30);
     tcase_add_test(t, a_line_in_the_hosts_file_is_the_answer_for_both_families);
     tcase_add_test(t, another_name_is_asked_for_at_the_configured_server);
+    tcase_add_test(t, that_there_is_no_such_name_is_not_remembered);
+    tcase_add_loop_test(t, no_search_domain_hears_of_the_name, 0, 3);
     tcase_add_test(t, a_changed_configuration_is_read_again);
     suite_add_tcase(s, t);
     runner = srunner_create(s);

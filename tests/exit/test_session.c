@@ -214,22 +214,6 @@ START_TEST(an_unproven_refusal_counts_when_no_better_answer_comes)
 }
 END_TEST
 
-START_TEST(a_redirection_names_the_other_server)
-{
-    struct addr alternate = at(ALTERNATE);
-
-    challenged(LINK_UDP);
-    relay->unsigned_answers = _i == 1;
-    fake_relay_begin(relay, &req, STUN_ERROR);
-    stun_put_error(&relay->b, 300);
-    stun_put_addr(&relay->b, STUN_ALTERNATE_SERVER, &alternate);
-    fake_relay_end(relay);
-    session_world_pass_ms(w, 2000);
-    assert_ended(SESSION_E_REDIRECTED, 300);
-    ck_assert(addr_equal(&w->ended.alternate, &alternate));
-}
-END_TEST
-
 START_TEST(a_redirection_to_nowhere_is_a_refusal)
 {
     challenged(LINK_UDP);
@@ -485,7 +469,6 @@ static Suite *suite(void)
     tcase_add_loop_test(opens, a_success_that_does_not_prove_the_password_is_ignored, 0, 2);
     tcase_add_loop_test(opens, a_refusal_says_why, 0, 12);
     tcase_add_loop_test(opens, an_unproven_refusal_counts_when_no_better_answer_comes, 0, 2);
-    tcase_add_loop_test(opens, a_redirection_names_the_other_server, 0, 2);
     tcase_add_test(opens, a_redirection_to_nowhere_is_a_refusal);
     tcase_add_loop_test(opens, an_answer_with_an_unknown_demand_fails_the_request, 0, 2);
     tcase_add_test(opens, an_answer_without_an_address_opens_nothing);

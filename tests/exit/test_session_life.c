@@ -276,6 +276,25 @@ START_TEST(the_round_trip_is_measured_where_nothing_was_sent_twice)
     fake_relay_refreshed(relay, &req, 600);
     ck_assert_uint_gt(session_rtt_us(w->session), 49000);
     ck_assert_uint_lt(session_rtt_us(w->session), 60000);
+    ck_assert_uint_eq(w->counters.upstream_rtt.sum_us, 160000); /* and not the one of 700 ms */
+}
+END_TEST
+
+START_TEST(the_time_to_the_allocation_is_measured_from_the_first_question)
+{
+    opening(LINK_UDP);
+    session_world_pass_ms(w, 5);
+    fake_relay_expect(relay, STUN_ALLOCATE, &req);
+    session_world_pass_ms(w, 40);
+    fake_relay_challenge(relay, &req, 401);
+    fake_relay_expect(relay, STUN_ALLOCATE, &req);
+    ck_assert_uint_eq(w->counters.upstream_allocation_time.sum_us, 0);
+    session_world_pass_ms(w, 30);
+    fake_relay_allocated(relay, &req);
+    ck_assert_uint_eq(w->counters.upstream_allocation_time.sum_us, 75000);
+    fake_wire_skip(w->wire);
+    session_world_serve_s(w, 3600);
+    ck_assert_uint_eq(w->counters.upstream_allocation_time.sum_us, 75000); /* once */
 }
 END_TEST
 
@@ -380,6 +399,7 @@ static Suite *suite(void)
     tcase_add_test(lives, a_call_that_hears_its_peer_is_not_probed);
     tcase_add_test(lives, after_a_long_sleep_the_session_is_over);
     tcase_add_test(lives, the_round_trip_is_measured_where_nothing_was_sent_twice);
+    tcase_add_test(lives, the_time_to_the_allocation_is_measured_from_the_first_question);
     tcase_add_checked_fixture(ends, NULL, teardown);
     tcase_add_test(ends, a_session_that_is_freed_gives_its_allocation_back);
     tcase_add_test(ends, one_that_was_never_live_has_nothing_to_give_back);

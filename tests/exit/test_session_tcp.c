@@ -219,6 +219,20 @@ START_TEST(a_lost_allocation_shows_in_connect)
 }
 END_TEST
 
+/* The user was taken off the list: says nothing about the peer, and the relay is asked at once. */
+START_TEST(a_user_who_is_refused_shows_in_connect)
+{
+    connect_to(PEER, 5);
+    fake_relay_expect(relay, STUN_CONNECT, &req);
+    fake_relay_challenge(relay, &req, 401);
+    fake_relay_expect(relay, STUN_CONNECT, &req);
+    fake_relay_challenge(relay, &req, 401);
+    session_world_pass_ms(w, 45000);
+    assert_connect(5, EXIT_E_DOWN, 0);
+    fake_relay_expect(relay, STUN_REFRESH, &req);
+}
+END_TEST
+
 START_TEST(the_owner_may_free_the_session_when_connect_is_answered)
 {
     connect_to(PEER, 5);
@@ -296,7 +310,7 @@ static void bind_setup(void)
     done_stream = NULL;
     w->wire = fake_wire_new(LINK_TCP);
     relay->wire = w->wire;
-    b = data_bind_new(w->wire->link, &w->cred, 0xCAFE, &waker, on_done, NULL, fake_now_ns);
+    b = data_bind_new(w->wire->link, &w->cred, NULL, 0xCAFE, &waker, on_done, NULL, fake_now_ns);
     ck_assert_ptr_nonnull(b);
 }
 
@@ -350,10 +364,29 @@ START_TEST(a_link_that_is_open_already_is_asked_at_once)
     w->wire = relay->wire = fake_wire_new(LINK_TLS);
     link_set_events(w->wire->link, NULL, NULL);
     fake_wire_open(w->wire);
-    b = data_bind_new(w->wire->link, &w->cred, 0xCAFE, &waker, on_done, NULL, fake_now_ns);
+    b = data_bind_new(w->wire->link, &w->cred, NULL, 0xCAFE, &waker, on_done, NULL, fake_now_ns);
     fake_relay_expect(relay, STUN_CONNECTION_BIND, &req);
     fake_relay_success(relay, &req);
     ck_assert_int_eq(done_result, EXIT_OK);
+}
+END_TEST
+
+START_TEST(it_is_signed_with_the_nonce_of_its_control_connection)
+{
+    static const struct session_waker waker = {.wake = no_wake};
+    const char *nonce = session_proof(w->session)->nonce, *sent;
+    size_t len = 0;
+
+    /* Another session of the user's was given one since. */
+    w->cred.proof.nonce[strlen(w->cred.proof.nonce) - 1] ^= 1;
+    data_bind_free(b);
+    w->wire = relay->wire = fake_wire_new(LINK_TCP);
+    b = data_bind_new(w->wire->link, &w->cred, w->session, 0xCAFE, &waker, on_done, NULL,
+                      fake_now_ns);
+    opened();
+    sent = (const char *)stun_get(&req.msg, STUN_NONCE, &len);
+    ck_assert_uint_eq(len, strlen(nonce));
+    ck_assert_mem_eq(sent, nonce, len);
 }
 END_TEST
 
@@ -483,12 +516,14 @@ static Suite *suite(void)
     tcase_add_test(connects, a_success_without_a_connection_id_connects_nothing);
     tcase_add_test(connects, connects_under_way_are_bounded);
     tcase_add_test(connects, a_lost_allocation_shows_in_connect);
+    tcase_add_test(connects, a_user_who_is_refused_shows_in_connect);
     tcase_add_test(connects, the_owner_may_free_the_session_when_connect_is_answered);
     tcase_add_test(connects, a_peer_that_connects_is_announced);
     tcase_add_test(connects, datagrams_have_no_place_here);
     tcase_add_checked_fixture(binds, bind_setup, bind_teardown);
     tcase_add_test(binds, a_bound_connection_is_handed_over_with_the_bytes_behind_the_answer);
     tcase_add_test(binds, a_link_that_is_open_already_is_asked_at_once);
+    tcase_add_test(binds, it_is_signed_with_the_nonce_of_its_control_connection);
     tcase_add_loop_test(binds, a_nonce_of_the_control_connection_may_be_refused, 0, 3);
     tcase_add_test(binds, challenges_without_end_are_a_refusal);
     tcase_add_test(binds, credentials_refused_twice_are_a_refusal);

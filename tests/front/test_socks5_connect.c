@@ -390,6 +390,17 @@ START_TEST(a_far_side_that_was_cut_off_does_not_look_like_one_that_ended)
 }
 END_TEST
 
+START_TEST(streams_that_our_own_end_cuts_off_do_not_look_complete)
+{
+    connected();
+    SAY(app, "half of");
+    socks5_free(env.s);
+    env.s = NULL;
+    ck_assert(app->reset && far->reset);
+    ck_assert(app->freed && far->freed);
+}
+END_TEST
+
 START_TEST(quiet_streams_are_not_cut)
 {
     connected();
@@ -491,6 +502,7 @@ int main(void)
     tcase_add_test(u, each_slow_reader_pauses_its_sender_and_nobody_else);
     tcase_add_test(u, a_half_close_is_passed_on_and_the_other_way_goes_on);
     tcase_add_test(u, a_far_side_that_was_cut_off_does_not_look_like_one_that_ended);
+    tcase_add_test(u, streams_that_our_own_end_cuts_off_do_not_look_complete);
     tcase_add_test(u, quiet_streams_are_not_cut);
     suite_add_tcase(s, u);
     return run_suite(s);

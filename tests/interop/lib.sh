@@ -303,14 +303,14 @@ pin_of() {
 
 # local_start LINE...: `callveil local` with these keys in its [upstream] section; returns once
 # the relay was reached. LOCAL_USERS are lines of [users]. With LOCAL_READY=no it returns once
-# apps are served, whatever becomes of the relay.
+# apps are served, whatever becomes of the relay. LOCAL_WRAPPER is where it runs (default: here).
 local_start() {
     case $LOCAL_UNDER_TEST in
         callveil) start_callveil_local "$@" ;;
         *) "start_${LOCAL_UNDER_TEST}_local" "$@" ;;
     esac
     for _ in {1..300}; do
-        if (exec 3<>"/dev/tcp/$SOCKS_HOST/$SOCKS_PORT") 2>/dev/null &&
+        if local_serves &&
             { [ "${LOCAL_READY:-yes}" = no ] || local_is_ready; }; then
             local_credential
             return
@@ -339,9 +339,15 @@ start_callveil_local() {
         echo "token = $LOCAL_TOKEN"
     } >"$WORK/local.conf"
     chmod 600 "$WORK/local.conf"
-    with_sanitizers "$CALLVEIL" local -c "$WORK/local.conf" >"$WORK/local.out" \
+    # shellcheck disable=SC2086 # a list
+    with_sanitizers ${LOCAL_WRAPPER:-} "$CALLVEIL" local -c "$WORK/local.conf" >"$WORK/local.out" \
         2>"$WORK/local.err" &
     local_pid=$!
+}
+
+local_serves() {
+    # shellcheck disable=SC2016 # of the inner shell
+    ${LOCAL_WRAPPER:-} bash -c 'exec 3<>"/dev/tcp/$0/$1"' "$SOCKS_HOST" "$SOCKS_PORT" 2>/dev/null
 }
 
 local_is_ready() {
@@ -351,7 +357,8 @@ local_is_ready() {
 
 # local_get PATH [CURL_OPTION...]
 local_get() {
-    curl --noproxy '*' -s -m 5 -H "Authorization: Bearer $LOCAL_TOKEN" "${@:2}" \
+    # shellcheck disable=SC2086 # a list
+    ${LOCAL_WRAPPER:-} curl --noproxy '*' -s -m 5 -H "Authorization: Bearer $LOCAL_TOKEN" "${@:2}" \
         "http://$LOCAL_STATS$1"
 }
 
@@ -361,7 +368,7 @@ local_credential() {
     read -r TURN_USER TURN_PASSWORD < <(local_get /stats.json | /usr/bin/python3 -c '
 import json, sys
 turn = json.load(sys.stdin)["turn"]
-print(turn["username"], turn["password"])' 2>/dev/null)
+print(turn["username"], turn["credential"])' 2>/dev/null)
 }
 
 # As relay_stop.

@@ -31,7 +31,7 @@ make_certificate
 
 # --- against the suite itself: no relay is asked ---
 if [ "$LOCAL_UNDER_TEST" != callveil ]; then
-    relays "$LOCAL_UNDER_TEST" udp,tcp
+    relays "$LOCAL_UNDER_TEST" udp,tcp,flush
     peer_saw_only_the_relay "$LOCAL_UNDER_TEST"
     finish
 fi
@@ -66,8 +66,8 @@ wrong_pin="pin = sha256/$(head -c 32 /dev/zero | base64)"
 RELAY_STATS=127.0.0.1:9641 relay_start "listen = $(relay_listen_on $RELAY_HOST)"
 relays "callveil, UDP" udp "$(url UDP)"
 relays "callveil, DTLS" udp "$(url DTLS)" "$pin"
-relays "callveil, TCP" udp,tcp "$(url TCP)"
-relays "callveil, TLS" udp,tcp "$(url TLS)" "$pin"
+relays "callveil, TCP" udp,tcp,flush "$(url TCP)"
+relays "callveil, TLS" udp,tcp,flush "$(url TLS)" "$pin"
 
 # --- the first url is dead ---
 # A port where nobody is answers at once; an address where nobody is never does.

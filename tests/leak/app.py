@@ -24,11 +24,12 @@ SOCKS = ("127.0.0.1", 1080)
 TURN = ("127.0.0.1", 3478)
 CONNECT, BIND, ASSOCIATE = 1, 2, 3
 
-# How long the proxy may keep an app waiting for an answer, and a stream for its end once the
-# relay is gone. RFC 1928 says 10 s for closing after a failure; a name and a connection come
-# before that.
+# How long the proxy may keep an app waiting for an answer: ten seconds to see that a relay is
+# silent, and what there was to wait for before. And a stream for its end once the relay is gone
+# without a word, which only the relay's silence on another connection can show; a TCP of its own
+# would wait for a quarter of an hour.
 ANSWER_S = 15
-STREAM_S = 25
+STREAM_S = 30
 PAUSE_S = 0.2
 # Datagrams may be lost; this client asks for a TURN allocation once, where others ask again.
 SILENCE_S = 1.0
@@ -48,7 +49,9 @@ class Silence(Failed):
 class Event:
     start: float
     seconds: float
-    what: str  # "ok", "rep 4", "turn 508", "silence", "closed", ...
+    # "ok", "rep 4", "turn 508", "silence", "closed" (a reset, or an association's end), "ended"
+    # (as if the other side had said all it had to say), ...
+    what: str
 
 
 def payload(n=1):
@@ -70,7 +73,7 @@ def receive(s, n):
     while len(data) < n:
         piece = s.recv(n - len(data))
         if not piece:
-            raise Failed("closed")
+            raise Failed("ended")
         data += piece
     return data
 

@@ -118,7 +118,7 @@ class Echo(Server):
 class NameServer(Server):
     """`zone`: (suffix of names, their addresses). `mode` may change while it runs."""
 
-    MODES = ("answer", "refuse", "silent", "garbage", "private")
+    MODES = ("answer", "refuse", "unknown", "silent", "garbage", "private")
 
     def __init__(self, lab, host, addresses, zone):
         self.zone, self.mode, self.asked = zone, "answer", []
@@ -150,7 +150,7 @@ class NameServer(Server):
             return self.garbage(query, end)
         if self.mode == "refuse":
             return self.message(query, end, 5, [])
-        known, addresses = self.lookup(name)
+        known, addresses = self.lookup(name) if self.mode != "unknown" else (False, [])
         records = [ip_address(a).packed for a in addresses
                    if kind == (28 if ":" in a else 1)]
         return self.message(query, end, 0 if known else 3, records)

@@ -112,11 +112,18 @@ class Process:
 
 
 class Capture:
+    @staticmethod
+    def settle():
+        """What is under way is still seen, and what the kernel has gathered is handed over, which
+        it does once a second."""
+        time.sleep(1.5)
+
     def __init__(self, lab, name, link):
         self.path = os.path.join(lab.folder, f"{name}.pcap")
-        # Without --immediate-mode what the kernel has gathered in its last second is never read.
-        argv = ["tcpdump", "-Z", "root", "-i", link, "-U", "-s", "0", "-n", "--immediate-mode",
-                "-B", "16384", "-w", self.path]
+        # Not --immediate-mode: there a frame takes the room of the largest that could come, and on
+        # a busy machine a few hundred of them fill the buffer.
+        argv = ["tcpdump", "-Z", "root", "-i", link, "-U", "-s", "0", "-n", "-B", "16384", "-w",
+                self.path]
         with open("/proc/self/setgroups") as f:
             if f.read().strip() == "deny":  # a user namespace: see there
                 argv = [os.path.join(os.path.dirname(__file__), "capture.py"), link, self.path]
@@ -125,8 +132,7 @@ class Capture:
             raise LabError(f"tcpdump does not start: {self.process.text()}")
 
     def stop(self):
-        """Return: the frames. A capture that the kernel cut short proves nothing."""
-        time.sleep(0.3)  # what is under way is still seen
+        """After settle(). Return: the frames. One that the kernel cut short proves nothing."""
         if self.process.end(2) != 0:
             raise LabError(f"tcpdump failed: {self.process.text()}")
         counts = re.search(r"(\d+) packets? captured\n(\d+) packets? received by filter\n"
@@ -221,8 +227,10 @@ class Lab:
         return thread
 
     def use_resolver(self, host, address):
-        """The machine's own resolver, as its /etc says; its hosts file knows localhost only."""
-        for name, text in (("resolv.conf", f"nameserver {address}\noptions timeout:1 attempts:2\n"),
+        """The machine's own resolver, as its /etc says; its hosts file knows localhost only. Its
+        network has a search domain, which nothing of ours has a reason to ask for."""
+        conf = f"nameserver {address}\nsearch lan.test\noptions timeout:1 attempts:2\n"
+        for name, text in (("resolv.conf", conf),
                            ("hosts", "127.0.0.1 localhost\n::1 localhost\n")):
             path = os.path.join(self.folder, f"{host}-{name}")
             write(path, text)

@@ -27,6 +27,7 @@ USER, PASSWORD, TOKEN = "zkquser", "zkqsesame opens", "zkqtoken"
 READY_S = 20
 DOWN_S = 40
 RECOVERY_S = 30
+END_S = 5
 
 # RFC 1928's words for a relay that cannot be used: network or host unreachable, refused, expired.
 SOCKS_DOWN = {f"rep {n}" for n in (3, 4, 5, 6)}
@@ -35,7 +36,9 @@ TURN_DOWN = {"turn 508", "turn 486", "silence", "closed", "timeout"}
 DOWN_WORDS = {"CONNECT": SOCKS_DOWN, "long": SOCKS_DOWN | {"closed"},
               "ASSOCIATE": SOCKS_DOWN | {"closed", "silence"},
               "TURN/TCP within": TURN_DOWN | SOCKS_DOWN, "TURN": TURN_DOWN}
-GONE_WORDS = {"": {"refused", "closed", "silence", "timeout"}}
+# A proxy that was killed cannot reset what the kernel closes for it.
+GONE_WORDS = {"": {"refused", "closed", "silence", "timeout", "ended"}}
+TOLD_WORDS = {"": GONE_WORDS[""] - {"ended"}}
 
 UDP, TCP = frames.UDP, frames.TCP
 # What a case may write as [upstream] url, and the ports of the relay that it means.
@@ -206,6 +209,25 @@ token = {TOKEN}
             raise ConnectionRefusedError("nobody to ask for credentials")
         return found
 
+    def fewest_descriptors(self, seconds, enough=0):
+        """Of `local`, within that time or until they are few enough: without a relay it looks for
+        one now and then, with sockets that come and go."""
+        folder, fewest = f"/proc/{self.local.popen.pid}/fd", 1 << 20
+        end = time.monotonic() + seconds
+        while fewest > enough and time.monotonic() < end:
+            fewest = min(len(os.listdir(folder)), fewest)
+            time.sleep(0.01)
+        return fewest
+
+    def local_memory(self):
+        """Bytes resident; None where the sanitizer keeps what was freed, by design."""
+        pid = self.local.popen.pid
+        with open(f"/proc/{pid}/maps") as f:
+            if "asan" in f.read():
+                return None
+        with open(f"/proc/{pid}/statm") as f:
+            return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
     # ---- the app ----
 
     def start_app(self):
@@ -222,6 +244,15 @@ token = {TOKEN}
         self.note("seconds until " + what + ": "
                   + ", ".join(f"{n} {t:.1f}" for n, t in took.items() if t is not None))
         return time.monotonic()
+
+    def went_on(self, what, start, flows=None):
+        """Every step since then succeeded; a datagram may be lost, or late on a busy machine, once
+        for each flow."""
+        bad = []
+        for name in flows or self.app.flows:
+            failed = [e.what for e in self.app.flows[name].since(start) if e.what != "ok"]
+            bad += [f"{name}: {words}" for words in [failed] if words not in ([], ["silence"])]
+        self.check(what, not bad, "\n".join(bad))
 
     def describe(self, start, end=None):
         lines = []
@@ -282,28 +313,41 @@ token = {TOKEN}
 
     def end_local(self):
         gone = self.local.popen.poll()
+        start = time.monotonic()
         status = self.local.end(signal.SIGTERM) if gone is None else f"{gone}, before it was asked"
+        seconds = time.monotonic() - start
         text = self.local.text()
         clean = not re.search(r"Sanitizer|runtime error", text)
         self.check("local ends with status 0 and a clean log", status == 0 and clean,
                    f"status {status}\n{text[-3000:]}")
+        # The leak sanitizer looks through all memory first.
+        self.check("and at once", seconds < END_S, f"{seconds:.1f} s")
+
+    def nothing_is_left_on_the_relay(self):
+        """Each allocation was given back, not left to its ten minutes."""
+        until(lambda: self.relay_counters()["allocations"] == 0, 3)
+        n = self.relay_counters()["allocations"]
+        self.check("allocations are given back at the end", n == 0, f"{n} are left")
 
     def verdict(self, least, least_peers, encrypted):
         """Stops the captures: judge_uplink() and judge_peers() say what they show."""
         words = [place.NAME_MARK, PASSWORD.encode()], [place.PAYLOAD_MARK, USER.encode()]
         if not encrypted:
             words = [PASSWORD.encode()], [place.NAME_MARK, place.PAYLOAD_MARK, USER.encode()]
+        place.Capture.settle()
         captured = {link: capture.stop() for link, capture in self.captures.items()}
         name = place.RELAY_NAME if place.RELAY_NAME in self.upstream[0] else None
         uplink = place.judge_uplink(captured["app"], self.upstream[1], name, encrypted, least,
                                     words)
         return uplink, place.judge_peers(captured["peer"], least_peers)
 
-    def finish(self, least=60, least_peers=30, encrypted=True, ends=True):
+    def finish(self, least=60, least_peers=30, encrypted=True, ends=True, given_back=True):
         self.app.stop()
         self.answered_in_time()
         if ends:
             self.end_local()
+        if given_back and self.relay and self.relay.runs():
+            self.nothing_is_left_on_the_relay()
         uplink, peers = self.verdict(least, least_peers, encrypted)
         for what, found in (("the uplink shows the relay and nothing else", uplink),
                             ("peers see the relay and nobody else", peers)):

@@ -88,6 +88,14 @@ static struct addr loopback(uint8_t last, uint16_t port)
     return addr_make_v4(0x7f000000u | last, port);
 }
 
+static struct addr loopback_v6(void)
+{
+    struct addr addr = {0};
+
+    ck_assert(addr_parse_ip("::1", 0, &addr));
+    return addr;
+}
+
 static int open_udp(struct addr *addr)
 {
     int fd = sock_bind(addr, SOCK_DGRAM, 0);
@@ -642,6 +650,32 @@ START_TEST(the_route_to_loopback_starts_at_loopback)
 }
 END_TEST
 
+/* Without tproxy it is the address and port that the socket is bound to. */
+START_TEST(the_original_destination_comes_with_every_datagram_of_a_train)
+{
+    struct addr a = _i ? loopback_v6() : loopback(1, 0), b = a;
+    int fa = open_udp(&a), fb = open_udp(&b);
+    static uint8_t data[20][300];
+
+    ck_assert_int_eq(sock_want_origdst(fb, (enum addr_family)b.family), 0);
+    for (unsigned int i = 0; i < 20; i++) {
+        fill(data[i], 300, (uint16_t)i);
+        tx_push(tx, fa, &b, NULL, NULL, 0, data[i], 300);
+    }
+    tx_push(tx, fa, &b, NULL, NULL, 0, NULL, 0);
+    tx_flush(tx);
+    ck_assert_int_eq(collect(fb), 2);
+    ck_assert_uint_eq(n_got, 21);
+    for (unsigned int i = 0; i < 21; i++) {
+        ck_assert(addr_equal(&got[i].from, &a));
+        ck_assert(addr_equal(&got[i].to, &b));
+        ck_assert(got[i].is_whole);
+    }
+    close(fa);
+    close(fb);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("net/batch");
@@ -661,6 +695,7 @@ int main(void)
     tcase_add_test(tc, large_datagrams_go_in_messages_the_kernel_takes);
     tcase_add_test(tc, a_wildcard_socket_tells_the_reached_address_and_answers_from_it);
     tcase_add_test(tc, an_ipv6_wildcard_does_so_too);
+    tcase_add_loop_test(tc, the_original_destination_comes_with_every_datagram_of_a_train, 0, 2);
     tcase_add_test(tc, different_sources_do_not_share_a_train);
     tcase_add_test(tc, what_the_kernel_refuses_is_dropped_counted_and_stops_nothing);
     tcase_add_test(tc, a_train_refused_whole_is_sent_in_pieces);

@@ -16,7 +16,7 @@ START_TEST(readiness_ends_when_draining)
     ck_assert_str_eq(body_of(reply), "ready\n");
     is_ready = false;
     expect_status(get("/readyz"), 503);
-    ck_assert_str_eq(body_of(reply), "draining\n");
+    ck_assert_str_eq(body_of(reply), "not ready\n");
     expect_status(get("/healthz"), 200);
 }
 END_TEST

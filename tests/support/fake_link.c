@@ -19,12 +19,15 @@ struct link {
 
 static struct fake_wire *wires;
 
+int fake_link_error;
+
 struct fake_wire *fake_wire_new(enum link_kind kind)
 {
     struct link_to to = {.kind = kind};
-    struct link *link;
+    struct link *link = NULL;
+    int r = link_new(NULL, &to, NULL, NULL, &link);
 
-    link_new(NULL, &to, NULL, NULL, &link);
+    assert(r == 0 && link);
     return link->wire;
 }
 
@@ -102,8 +105,11 @@ void fake_wire_skip(struct fake_wire *w)
 int link_new(const struct link_env *env, const struct link_to *to, const struct link_events *events,
              void *user, struct link **ret)
 {
-    struct fake_wire *w = calloc(1, sizeof(*w));
+    struct fake_wire *w;
 
+    if (fake_link_error != 0)
+        return fake_link_error;
+    w = calloc(1, sizeof(*w));
     w->link = calloc(1, sizeof(*w->link));
     *w->link = (struct link){.wire = w, .events = events, .user = user};
     w->kind = to->kind;

@@ -34,6 +34,9 @@ struct fake_wire {
     size_t n_read; /* of these, by fake_wire_read() */
 };
 
+/* What link_new() answers from now on, and makes none: -errno, or 0 for a link again. */
+extern int fake_link_error;
+
 /* A link that is OPENING, as link_new() makes it. */
 struct fake_wire *fake_wire_new(enum link_kind kind);
 /* The youngest that link_new() made, or NULL. */

@@ -93,7 +93,7 @@ void far_write(struct far *far, const void *data, size_t len)
 {
     struct stream *s = far->stream;
 
-    if (!s || s->closed)
+    if (!s || s->closed || len == 0)
         return;
     assert(s->n_in + len <= FAR_CAP);
     memcpy(s->in + s->n_in, data, len);

@@ -115,7 +115,7 @@ static void on_wake(void *arg, uint64_t at_ns)
 static void start(struct session_world *w, enum link_kind kind, const struct session_want *want)
 {
     static const struct session_want udp_v4 = {.v4 = true};
-    struct session_waker waker = {.wake = on_wake, .arg = w};
+    struct session_waker waker = {.wake = on_wake, .arg = w, .counters = &w->counters};
 
     w->wire = fake_wire_new(kind);
     w->session = session_new(w->wire->link, &w->cred, want ? want : &udp_v4, &waker, &events, w,

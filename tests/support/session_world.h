@@ -28,6 +28,7 @@ struct session_world {
     struct fake_wire *wire;
     struct fake_relay relay;
     struct session *session;
+    struct counters counters;
     uint64_t due_ns; /* as told by wake() and the ticks */
     bool frees_on_any_event;
     unsigned int n_permitted;

@@ -192,6 +192,18 @@ static void open_later(struct fake_client *c, struct req *r)
     fake_client_forget(c);
 }
 
+START_TEST(the_time_that_the_exit_takes_is_counted)
+{
+    struct req r;
+
+    open_later(fc, &r);
+    fake_now_ns += 30 * NS_PER_MS;
+    ck_assert_uint_eq(w->counters.allocation_time.sum_us, 0);
+    fake_exit_answer(w->exit.last);
+    ck_assert_uint_eq(w->counters.allocation_time.sum_us, 30000);
+}
+END_TEST
+
 START_TEST(a_retransmission_while_the_exit_is_at_it_is_answered_once)
 {
     struct reply reply;
@@ -322,6 +334,7 @@ int main(void)
     tcase_add_test(t, an_alternate_of_the_other_family_is_not_named);
     tcase_add_test(t, a_stranger_is_challenged_not_redirected);
     tcase_add_test(t, the_answer_waits_for_the_exit);
+    tcase_add_test(t, the_time_that_the_exit_takes_is_counted);
     tcase_add_test(t, a_retransmission_while_the_exit_is_at_it_is_answered_once);
     tcase_add_test(t, another_allocate_while_the_exit_is_at_it_gets_437);
     tcase_add_test(t, nothing_else_works_while_the_exit_is_at_it);

@@ -1,10 +1,10 @@
 /*
  * relay/exit/upstream/assoc.c - what a front has opened: one allocation each
  *
- * States: an assoc waits for a relay (wait_until_ns > 0), then for its allocation
- * (carrier.session, not opened), and is open until its session ends or the front
- * closes it. One that is lost is not repaired here: its relayed address is gone, and
- * only the front knows whether a new one will do.
+ * States: an assoc waits for a relay, then for its allocation (carrier.session, not
+ * opened), both until wait_until_ns and however often one is lost on the way, and is
+ * open until its session ends or the front closes it. One that is lost is not repaired
+ * here: its relayed address is gone, and only the front knows whether a new one will do.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -55,8 +55,8 @@ static void assoc_drop_session(struct assoc *a)
 
     list_for_each_safe (it, tmp, &a->binds)
         assoc_bind_free(list_entry(it, struct assoc_bind, link));
+    assoc_v6_close(a);
     carrier_close(&a->carrier);
-    a->wait_until_ns = 0;
 }
 
 void assoc_close(struct assoc *a)
@@ -73,7 +73,6 @@ void assoc_close(struct assoc *a)
 static void assoc_answer(struct assoc *a, const struct assoc_opened *opened)
 {
     a->opened = true;
-    a->wait_until_ns = 0;
     assoc_enter(a);
     a->events->on_open(a->user, opened);
     assoc_leave(a);
@@ -113,6 +112,7 @@ static void assoc_on_live(void *user, const struct assoc_opened *opened)
         mine.relayed_v6 = (struct addr){0};
         mine.result_v6 = EXIT_OK;
     }
+    mine.v6_may_follow = assoc_v6_may_follow(a, opened, clock_now_ns());
     assoc_answer(a, &mine);
 }
 
@@ -141,16 +141,31 @@ static void assoc_on_ended(void *user, const struct session_ended *ended)
 
 /* ---- opening ---- */
 
-/* Return: whether it has what it needs to go on, or has been answered. */
+/* A relay that was asked and said nothing is looked at again: others ask it too. */
+static void assoc_give_up(struct assoc *a)
+{
+    struct find *f = assoc_find(a);
+    struct target *target = a->carrier.session ? target_ref(a->carrier.target) : NULL;
+
+    assoc_fail(a, EXIT_E_DOWN);
+    if (target)
+        find_failed(f, target, &find_silence);
+    target_unref(target);
+}
+
 static void assoc_try(struct assoc *a, uint64_t now_ns)
 {
     struct upstream *x = a->x;
     struct find *f = assoc_find(a);
 
-    if (a->opened || a->carrier.session)
+    if (a->opened)
         return;
-    if (a->wait_until_ns == 0)
-        a->wait_until_ns = now_ns + ASSOC_WAIT_NS;
+    if (now_ns >= a->wait_until_ns) {
+        assoc_give_up(a);
+        return;
+    }
+    if (a->carrier.session)
+        return;
     if (f->state == UPSTREAM_READY) {
         if (ready_take_session(x, &a->want, &a->carrier, &assoc_session_events, a))
             assoc_on_live(a, session_opened(a->carrier.session));
@@ -160,7 +175,7 @@ static void assoc_try(struct assoc *a, uint64_t now_ns)
     }
     if (f->state == UPSTREAM_DOWN)
         find_hurry(f);
-    if (f->state != UPSTREAM_CONNECTING || now_ns >= a->wait_until_ns)
+    if (f->state != UPSTREAM_CONNECTING)
         assoc_fail(a, EXIT_E_DOWN);
 }
 
@@ -169,12 +184,14 @@ int assoc_open(struct exit *e, const struct assoc_want *want, const struct assoc
 {
     struct upstream *x = upstream_of(e);
     struct assoc *a = calloc(1, sizeof(*a));
+    uint64_t now_ns = clock_now_ns();
 
     if (!a)
         return -ENOMEM;
     a->x = x;
     a->events = events;
     a->user = user;
+    a->wait_until_ns = now_ns + ASSOC_WAIT_NS;
     a->want = (struct session_want){
         .tcp = want->tcp,
         .v4 = want->v4,
@@ -184,11 +201,13 @@ int assoc_open(struct exit *e, const struct assoc_want *want, const struct assoc
         .has_token = want->has_token,
     };
     memcpy(a->want.token, want->token, sizeof(a->want.token));
+    a->wait_until_ns = now_ns + ASSOC_WAIT_NS;
     list_init(&a->binds);
     carrier_init(&a->carrier, x);
+    assoc_v6_init(a);
     list_append(&x->assocs, &a->link);
     *ret_assoc = a;
-    assoc_try(a, clock_now_ns());
+    assoc_try(a, now_ns);
     return 0;
 }
 
@@ -242,6 +261,8 @@ enum exit_result assoc_permit(struct assoc *a, const struct addr *peer)
 {
     if (!a->carrier.session)
         return EXIT_E_DOWN;
+    if (assoc_v6_is_for(a, peer))
+        return assoc_v6_permit(a, peer, clock_now_ns());
     return session_permit(a->carrier.session, peer, clock_now_ns());
 }
 
@@ -262,7 +283,7 @@ static enum exit_result permit_result(unsigned int code)
     }
 }
 
-static void assoc_on_permitted(void *user, const struct addr *peer, unsigned int code)
+void assoc_on_permitted(void *user, const struct addr *peer, unsigned int code)
 {
     struct assoc *a = user;
 
@@ -280,11 +301,14 @@ void assoc_send(struct assoc *a, const struct addr *peer, const uint8_t *data, s
         counter_add(&a->x->params.counters->drop_down, 1);
         return;
     }
-    session_send(a->carrier.session, peer, data, len, dont_fragment, clock_now_ns());
+    if (assoc_v6_is_for(a, peer))
+        assoc_v6_send(a, peer, data, len, dont_fragment, clock_now_ns());
+    else
+        session_send(a->carrier.session, peer, data, len, dont_fragment, clock_now_ns());
 }
 
-static void assoc_on_datagram(void *user, const struct addr *peer, const uint8_t *data, size_t len,
-                              uint64_t now_ns)
+void assoc_on_datagram(void *user, const struct addr *peer, const uint8_t *data, size_t len,
+                       uint64_t now_ns)
 {
     struct assoc *a = user;
 
@@ -293,7 +317,7 @@ static void assoc_on_datagram(void *user, const struct addr *peer, const uint8_t
     assoc_leave(a);
 }
 
-static void assoc_on_icmp(void *user, const struct assoc_icmp *icmp, uint64_t now_ns)
+void assoc_on_icmp(void *user, const struct assoc_icmp *icmp, uint64_t now_ns)
 {
     struct assoc *a = user;
 
@@ -342,7 +366,7 @@ static int assoc_bind_new(struct assoc *a, uint32_t connection_id, const struct 
     b->assoc = a;
     list_append(&a->binds, &b->link);
     carrier_init(&b->carrier, a->x);
-    r = carrier_bind(&b->carrier, a->carrier.target, connection_id, assoc_on_bound, b);
+    r = carrier_bind(&b->carrier, &a->carrier, connection_id, assoc_on_bound, b);
     if (r < 0)
         assoc_bind_free(b);
     return r;

@@ -75,9 +75,10 @@ static void carrier_on_bound(void *user, enum exit_result result, struct stream 
     c->on_bound(c->user, result, stream);
 }
 
-int carrier_bind(struct carrier *c, struct target *target, uint32_t connection_id,
+int carrier_bind(struct carrier *c, const struct carrier *control, uint32_t connection_id,
                  data_bind_on_done *on_bound, void *user)
 {
+    struct target *target = control->target;
     const struct session_waker waker = upstream_waker(c->x);
     struct link *link = ready_take_link(c->x, target);
     int r = link ? 0 : target_link(target, NULL, NULL, &link);
@@ -86,8 +87,8 @@ int carrier_bind(struct carrier *c, struct target *target, uint32_t connection_i
         return r;
     c->on_bound = on_bound;
     c->user = user;
-    c->bind = data_bind_new(link, &c->x->creds[target->url], connection_id, &waker,
-                            carrier_on_bound, c, clock_now_ns());
+    c->bind = data_bind_new(link, &c->x->creds[target->url], control->session, connection_id,
+                            &waker, carrier_on_bound, c, clock_now_ns());
     if (!c->bind)
         return -ENOMEM;
     carrier_enter(c, target);

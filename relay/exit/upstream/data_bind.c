@@ -129,9 +129,9 @@ static const struct link_events data_bind_events = {
     .on_closed = data_bind_on_closed,
 };
 
-struct data_bind *data_bind_new(struct link *link, struct cred *cred, uint32_t connection_id,
-                                const struct session_waker *waker, data_bind_on_done *on_done,
-                                void *user, uint64_t now_ns)
+struct data_bind *data_bind_new(struct link *link, struct cred *cred, const struct session *control,
+                                uint32_t connection_id, const struct session_waker *waker,
+                                data_bind_on_done *on_done, void *user, uint64_t now_ns)
 {
     struct data_bind *b = calloc(1, sizeof(*b));
 
@@ -141,7 +141,7 @@ struct data_bind *data_bind_new(struct link *link, struct cred *cred, uint32_t c
     }
     b->link = link;
     b->cred = cred;
-    b->proof = cred->proof;
+    b->proof = control ? *session_proof(control) : cred->proof;
     b->on_done = on_done;
     b->user = user;
     b->connection_id = connection_id;

@@ -4,6 +4,10 @@
  * Each step that fails for a reason of the trunk's (it is lost, or has a connection to
  * that peer already that we did not know of) is tried again on another; a reason of
  * the peer's is the answer.
+ *
+ * A peer may take its time (DIAL_TOTAL_NS), the relay may not: DIAL_RELAY_NS to be
+ * found, as much without a sign of life from it while Connect is on its way, and as
+ * much for ConnectionBind, which concerns no peer.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -12,6 +16,7 @@
 #include "relay/exit/upstream/upstream_impl.h"
 
 #define DIAL_RELAY_NS  (10 * NS_PER_S)
+#define DIAL_TRUNK_NS  (2 * NS_PER_S) /* more, with a relay that was found late */
 #define DIAL_TOTAL_NS  (75 * NS_PER_S)
 #define DIAL_TRIES_MAX 5
 
@@ -85,7 +90,7 @@ static void dial_again(struct dial *d, enum exit_result why)
 {
     if (d->trunk || d->state != DIAL_WAITING)
         dial_leave_trunk(d, true);
-    if (++d->n_tries >= DIAL_TRIES_MAX)
+    if (++d->n_tries >= DIAL_TRIES_MAX || clock_now_ns() >= d->relay_until_ns)
         dial_finish(d, why, NULL, NULL);
     else
         upstream_wake(d->x);
@@ -161,7 +166,8 @@ void dial_on_connect(struct trunk *t, uint32_t connect_id, enum exit_result resu
         return;
     }
     d->state = DIAL_BINDING;
-    if (carrier_bind(&d->carrier, t->carrier.target, connection_id, dial_on_bound, d) < 0)
+    d->binding_ns = clock_now_ns();
+    if (carrier_bind(&d->carrier, &t->carrier, connection_id, dial_on_bound, d) < 0)
         dial_finish(d, EXIT_E_CAPACITY, NULL, NULL);
 }
 
@@ -171,6 +177,26 @@ void dial_lost_trunk(struct dial *d)
 }
 
 /* ---- waiting ---- */
+
+/* The dial's end, if the relay owes it an answer for too long. */
+static void dial_check_relay(struct dial *d, uint64_t now_ns)
+{
+    struct upstream *x = d->x;
+    struct target *target = d->trunk->carrier.target;
+
+    if (d->state == DIAL_BINDING) {
+        /* It says nothing about the relay: a ready connection may have died unnoticed. */
+        if (now_ns - d->binding_ns >= DIAL_RELAY_NS)
+            dial_finish(d, EXIT_E_DOWN, NULL, NULL);
+        return;
+    }
+    if (session_silent_ns(d->trunk->carrier.session, now_ns) < DIAL_RELAY_NS)
+        return;
+    target_ref(target);
+    dial_finish(d, EXIT_E_DOWN, NULL, NULL);
+    find_failed(&x->streams, target, &find_silence);
+    target_unref(target);
+}
 
 /* Return: whether a trunk has to be made for it. */
 static bool dial_try(struct dial *d, uint64_t now_ns)
@@ -183,8 +209,10 @@ static bool dial_try(struct dial *d, uint64_t now_ns)
         dial_finish(d, EXIT_E_TIMEOUT, NULL, NULL);
         return false;
     }
-    if (d->state != DIAL_WAITING)
+    if (d->state != DIAL_WAITING) {
+        dial_check_relay(d, now_ns);
         return false;
+    }
     if (f->state == UPSTREAM_DOWN)
         find_hurry(f);
     if (f->state == UPSTREAM_CONNECTING && now_ns < d->relay_until_ns)
@@ -198,7 +226,10 @@ static bool dial_try(struct dial *d, uint64_t now_ns)
         dial_connect(d, t, now_ns);
         return false;
     case TRUNK_E_WAIT:
-        return true;
+        if (now_ns < d->relay_until_ns + DIAL_TRUNK_NS)
+            return true;
+        dial_finish(d, EXIT_E_DOWN, NULL, NULL);
+        return false;
     case TRUNK_E_FAMILY:
         dial_finish(d, EXIT_E_FAMILY, NULL, NULL);
         return false;
@@ -232,6 +263,20 @@ static struct dial *dial_next(struct upstream *x, struct list *from)
     return d;
 }
 
+/* How many trunks would serve it and those that have waited for the same peer before it: the others
+ * can share. */
+static unsigned int dial_rank(const struct dial *d)
+{
+    unsigned int n = 1;
+
+    for (struct list *it = d->x->dials.next; it != &d->link && n < TRUNK_OPENING; it = it->next) {
+        const struct dial *other = list_entry(it, struct dial, link);
+
+        n += other->state == DIAL_WAITING && addr_equal(&other->peer, &d->peer);
+    }
+    return n;
+}
+
 void dial_pump(struct upstream *x, uint64_t now_ns)
 {
     unsigned int n_v4 = 0, n_v6 = 0;
@@ -240,10 +285,12 @@ void dial_pump(struct upstream *x, uint64_t now_ns)
 
     dial_take_all(x, &now);
     while ((d = dial_next(x, &now))) {
-        bool v6 = d->peer.family == ADDR_IPV6;
+        unsigned int *n = d->peer.family == ADDR_IPV6 ? &n_v6 : &n_v4, rank;
 
-        if (dial_try(d, now_ns))
-            v6 ? n_v6++ : n_v4++;
+        if (!dial_try(d, now_ns))
+            continue;
+        rank = dial_rank(d);
+        *n = rank > *n ? rank : *n;
     }
     if (n_v4 > 0)
         trunk_make(x, ADDR_IPV4, n_v4, now_ns);

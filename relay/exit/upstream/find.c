@@ -28,8 +28,12 @@
 #define FIND_BACKOFF_MAX (60 * NS_PER_S)
 #define FIND_HURRY_NS    (2 * NS_PER_S) /* the shortest pause between two searches */
 #define FIND_UPGRADE_NS  (60 * NS_PER_S)
+#define FIND_OFFERED_NS  (300 * NS_PER_S) /* does the relay have RFC 6062 by now? */
 
 static const struct session_events find_events;
+
+const struct session_ended find_silence = {.end = SESSION_E_TIMEOUT,
+                                           .why = "the relay does not answer"};
 
 static void find_next_url(struct find *f);
 static void find_next_address(struct find *f);
@@ -91,6 +95,7 @@ static void find_say_why(struct find *f, const char *why)
 {
     const struct conf_url *url = &f->x->conf->url[f->url];
 
+    f->only_442 = false;
     snprintf(f->why, sizeof(f->why), "%s: %s", find_kind(find_url_kind(url)), why);
 }
 
@@ -154,6 +159,15 @@ static void find_attempt(struct find *f, const struct addr *server)
 
 /* ---- the search ---- */
 
+/* Every relay answers, and none relays streams: nothing is down, and nothing to be hurried. */
+static void find_not_offered(struct find *f)
+{
+    if (f->state != UPSTREAM_OFF)
+        log_warn("the relay carries no streams, only datagrams (%s)", f->why);
+    find_set_state(f, UPSTREAM_OFF);
+    find_set_timer(f, clock_now_ns() + FIND_OFFERED_NS);
+}
+
 static void find_exhausted(struct find *f)
 {
     uint64_t now_ns = clock_now_ns(), wait_ns;
@@ -163,6 +177,10 @@ static void find_exhausted(struct find *f)
     f->searched_ns = now_ns;
     if (f->state == UPSTREAM_READY) { /* it was only for something better */
         find_set_timer(f, now_ns + FIND_UPGRADE_NS);
+        return;
+    }
+    if (f->only_442) {
+        find_not_offered(f);
         return;
     }
     wait_ns = FIND_BACKOFF_NS << (f->n_failures < 6 ? f->n_failures : 6);
@@ -242,10 +260,11 @@ static void find_next_address(struct find *f)
     find_set_timer(f, at_ns);
 }
 
-static void find_search(struct find *f, size_t url_end)
+static void find_search(struct find *f, size_t url, size_t url_end)
 {
     f->searching = true;
-    f->url = 0;
+    f->only_442 = f->streams;
+    f->url = url;
     f->url_end = url_end;
     find_next_url(f);
 }
@@ -253,7 +272,9 @@ static void find_search(struct find *f, size_t url_end)
 static void find_on_due(struct find *f, uint64_t now_ns)
 {
     if (!f->searching && f->state == UPSTREAM_READY) {
-        find_search(f, f->current->url);
+        find_search(f, 0, f->current->url);
+    } else if (!f->searching && f->state == UPSTREAM_OFF) {
+        find_search(f, 0, f->x->conf->n_url);
     } else if (!f->searching) {
         find_start(f);
     } else if (now_ns >= f->url_until_ns) {
@@ -285,6 +306,7 @@ static void find_on_live(void *user, const struct assoc_opened *opened)
     struct attempt *winner = user;
     struct find *f = winner->find;
     struct upstream *x = f->x;
+    struct find *other = f->streams ? &x->datagrams : &x->streams;
     struct target *target = target_ref(winner->carrier.target);
     const struct conf_url *url = &x->conf->url[target->url];
 
@@ -295,7 +317,7 @@ static void find_on_live(void *user, const struct assoc_opened *opened)
     find_stop(f);
     target_unref(f->current);
     f->current = target;
-    f->n_failures = 0;
+    f->found_ns = clock_now_ns();
     f->why[0] = '\0';
     log_info("relay reached by %s for %s (%s)", find_kind(target->kind), find_name(f), url->host);
     if (f->state == UPSTREAM_READY)
@@ -303,6 +325,9 @@ static void find_on_live(void *user, const struct assoc_opened *opened)
     find_set_state(f, UPSTREAM_READY);
     if (target->url > 0)
         find_set_timer(f, clock_now_ns() + FIND_UPGRADE_NS);
+    /* The relay is back: what the other one waits for need not wait out its pause. */
+    if (other->state == UPSTREAM_DOWN)
+        find_start(other);
     upstream_wake(x);
 }
 
@@ -310,18 +335,21 @@ static void find_on_ended(void *user, const struct session_ended *ended)
 {
     struct attempt *at = user;
     struct find *f = at->find;
+    bool only_442 = f->only_442 && ended->end == SESSION_E_REFUSED && ended->code == 442;
 
     counter_add(&f->x->params.counters->upstream_failures, 1);
     find_say_why(f, ended->why);
+    f->only_442 = only_442;
     attempt_free(at);
     if (ended->end == SESSION_E_REDIRECTED && !f->redirected &&
         ended->alternate.family != ADDR_NONE) {
         /* RFC 8489, section 10: the same credentials and transport, and only once. */
         f->redirected = true;
         find_attempt(f, &ended->alternate);
+        if (!list_empty(&f->attempts))
+            return;
     }
-    if (list_empty(&f->attempts))
-        find_next_address(f);
+    find_next_address(f);
 }
 
 static const struct session_events find_events = {
@@ -360,7 +388,7 @@ void find_start(struct find *f)
         return;
     }
     find_set_state(f, UPSTREAM_CONNECTING);
-    find_search(f, conf->n_url);
+    find_search(f, 0, conf->n_url);
 }
 
 void find_hurry(struct find *f)
@@ -384,5 +412,15 @@ void find_failed(struct find *f, const struct target *target, const struct sessi
     snprintf(f->why, sizeof(f->why), "%s: %s", find_kind(target->kind), ended->why);
     log_warn("relay lost for %s (%s)", find_name(f), f->why);
     find_stop(f);
-    find_start(f);
+    if (clock_now_ns() - f->found_ns >= FIND_HURRY_NS) {
+        f->n_failures = 0;
+        find_start(f);
+    } else {
+        /* One that takes back at once what it gives has failed, and is not to be asked without
+         * end: on with the search that found it. */
+        find_set_state(f, UPSTREAM_CONNECTING);
+        find_search(f, target->url + 1, f->x->conf->n_url);
+    }
+    if (ended->end == SESSION_E_LINK || ended->end == SESSION_E_TIMEOUT)
+        upstream_probe_all(f->x);
 }

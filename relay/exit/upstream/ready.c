@@ -4,7 +4,8 @@
  * An allocation takes a handshake and two round trips, a data connection (RFC 6062) a
  * handshake and one. So one of each stands ready, and is made again as soon as it is
  * taken. A ready session refreshes itself; a ready connection says a word now and then,
- * because relays close connections that have nothing to say (ours after a minute).
+ * because relays close connections that have nothing to say (ours after a minute), and
+ * because one that gets no answer is dead, which nobody should find out by using it.
  *
  * Only what belongs to the relay that find.c chose is kept: the rest is closed at the
  * next look.
@@ -16,6 +17,8 @@
 #include "relay/exit/upstream/upstream_impl.h"
 
 #define READY_KEEPALIVE_NS (20 * NS_PER_S)
+#define READY_ANSWER_NS    (5 * NS_PER_S)
+#define READY_REFUSED_NS   (5 * NS_PER_S)
 
 /* ---- connections ---- */
 
@@ -34,7 +37,9 @@ static void ready_link_on_open(void *user)
 
 static void ready_link_on_message(void *user, const uint8_t *data, size_t len, uint64_t now_ns)
 {
-    /* The answer to a keepalive. */
+    struct ready_link *r = user;
+
+    r->is_owed = false;
 }
 
 static void ready_link_on_closed(void *user, int reason, const char *why)
@@ -80,7 +85,7 @@ struct link *ready_take_link(struct upstream *x, const struct target *target)
         struct ready_link *r = list_entry(it, struct ready_link, link);
         struct link *to = r->to;
 
-        if (!link_is_open(to) || !target_same_server(r->target, target))
+        if (!link_is_open(to) || r->is_owed || !target_same_server(r->target, target))
             continue;
         r->to = NULL;
         ready_link_free(r);
@@ -104,6 +109,7 @@ static void ready_say_something(struct ready_link *r, uint64_t now_ns)
     len = stun_finish(&b);
     (void)link_send_copy(r->to, buf, len);
     r->said_ns = now_ns;
+    r->is_owed = true;
 }
 
 static void ready_fill_links(struct upstream *x, uint64_t now_ns)
@@ -114,7 +120,8 @@ static void ready_fill_links(struct upstream *x, uint64_t now_ns)
     list_for_each_safe (it, tmp, &x->ready_links) {
         struct ready_link *r = list_entry(it, struct ready_link, link);
 
-        if (f->state != UPSTREAM_READY || !target_same_server(r->target, f->current))
+        if (f->state != UPSTREAM_READY || !target_same_server(r->target, f->current) ||
+            (r->is_owed && now_ns - r->said_ns >= READY_ANSWER_NS))
             ready_link_free(r);
         else
             ready_say_something(r, now_ns);
@@ -146,6 +153,8 @@ static void ready_on_ended(void *user, const struct session_ended *ended)
     struct target *target = target_ref(r->carrier.target);
 
     ready_session_free(r);
+    if (ended->end == SESSION_E_REFUSED)
+        x->no_ready_until_ns = clock_now_ns() + READY_REFUSED_NS;
     find_failed(&x->datagrams, target, ended);
     target_unref(target);
 }
@@ -214,7 +223,7 @@ bool ready_take_session(struct upstream *x, const struct session_want *want, str
     return false;
 }
 
-static void ready_fill_sessions(struct upstream *x)
+static void ready_fill_sessions(struct upstream *x, uint64_t now_ns)
 {
     static const struct session_want want = {.v4 = true, .v6 = true};
     struct find *f = &x->datagrams;
@@ -226,7 +235,8 @@ static void ready_fill_sessions(struct upstream *x)
         if (f->state != UPSTREAM_READY || !target_same_server(r->carrier.target, f->current))
             ready_session_free(r);
     }
-    while (f->state == UPSTREAM_READY && x->n_ready_sessions < x->params.n_ready_sessions) {
+    while (f->state == UPSTREAM_READY && now_ns >= x->no_ready_until_ns &&
+           x->n_ready_sessions < x->params.n_ready_sessions) {
         struct ready_session *r = ready_session_new(x);
 
         if (!r)
@@ -242,7 +252,7 @@ static void ready_fill_sessions(struct upstream *x)
 
 void ready_fill(struct upstream *x, uint64_t now_ns)
 {
-    ready_fill_sessions(x);
+    ready_fill_sessions(x, now_ns);
     ready_fill_links(x, now_ns);
     if (x->streams.state == UPSTREAM_READY && trunk_count(x, ADDR_IPV4) < x->params.n_ready_trunks)
         trunk_make(x, ADDR_IPV4, 1, now_ns);

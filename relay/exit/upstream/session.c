@@ -295,6 +295,11 @@ const struct assoc_opened *session_opened(const struct session *s)
     return &s->opened;
 }
 
+const struct cred_proof *session_proof(const struct session *s)
+{
+    return &s->proof;
+}
+
 struct link *session_link(struct session *s)
 {
     return s->link;
@@ -303,4 +308,9 @@ struct link *session_link(struct session *s)
 uint32_t session_rtt_us(const struct session *s)
 {
     return s->srtt_us;
+}
+
+uint64_t session_silent_ns(const struct session *s, uint64_t now_ns)
+{
+    return s->unheard_ns != 0 ? now_ns - s->unheard_ns : 0;
 }

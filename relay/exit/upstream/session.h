@@ -108,6 +108,12 @@ bool session_is_live(const struct session *s);
 /* What was opened; valid while LIVE. */
 const struct assoc_opened *session_opened(const struct session *s);
 struct link *session_link(struct session *s);
+/* What its requests are signed with now. */
+const struct cred_proof *session_proof(const struct session *s);
+
+/* Asks now whether the relay is there, unless that is being asked: one that is gone is given up
+ * within 14 s from here, and a stream whose relay is silent has no other way to hear of it. */
+void session_probe(struct session *s, uint64_t now_ns);
 
 /* Asks for a permission now, so that a first datagram, or a peer's, need not wait. Return: EXIT_OK
  * when it is there, EXIT_PENDING when on_permitted() will tell, EXIT_E_FORBIDDEN while a refusal is
@@ -124,6 +130,10 @@ enum exit_result session_connect(struct session *s, const struct addr *peer, uin
 /* Microseconds: smoothed round trip to the relay (RFC 6298's SRTT over unretransmitted requests and
  * keepalives), 0 before the first. */
 uint32_t session_rtt_us(const struct session *s);
+/* For how long nothing at all has come back since we asked something; 0: the relay owes us nothing.
+ * A session asks by itself six seconds after the first unanswered packet, so that only a relay that
+ * is gone is silent for much longer. */
+uint64_t session_silent_ns(const struct session *s, uint64_t now_ns);
 
 /* ---- a data connection (RFC 6062, section 4.4) ---- */
 
@@ -136,11 +146,12 @@ typedef void data_bind_on_done(void *user, enum exit_result result, struct strea
 
 /* ConnectionBind of `connection_id` on a stream link that is used for nothing else (OPENING or
  * OPEN; a ready one saves the handshake). Takes `link`, also on failure. Nothing is called back
- * before it returns; `waker` is not needed, see data_bind_tick(). Return: NULL when memory is
- * short. */
-struct data_bind *data_bind_new(struct link *link, struct cred *cred, uint32_t connection_id,
-                                const struct session_waker *waker, data_bind_on_done *on_done,
-                                void *user, uint64_t now_ns);
+ * before it returns. `control` is the session that was told of the connection, or NULL: coturn
+ * takes that one's nonce only, and ends what comes with another. `waker` is not needed, see
+ * data_bind_tick(). Return: NULL when memory is short. */
+struct data_bind *data_bind_new(struct link *link, struct cred *cred, const struct session *control,
+                                uint32_t connection_id, const struct session_waker *waker,
+                                data_bind_on_done *on_done, void *user, uint64_t now_ns);
 /* As session_tick(); called right after data_bind_new() it says when patience ends, which does not
  * move. `b` is gone when that has come. */
 uint64_t data_bind_tick(struct data_bind *b, uint64_t now_ns);

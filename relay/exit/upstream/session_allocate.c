@@ -199,6 +199,16 @@ static bool allocate_less(struct session *s, unsigned int code, const struct stu
     return false;
 }
 
+/* Whoever is sent elsewhere shows the other server who asks, and lets it carry the call: only the
+ * relay itself may do that. Nobody else speaks within TLS or DTLS; in the clear, `msg` is what
+ * proved the password, and a first Allocate without credentials has no such answer. */
+static bool may_redirect(const struct session *s, const struct stun_msg *msg)
+{
+    enum link_kind kind = link_kind(s->link);
+
+    return kind == LINK_TLS || kind == LINK_DTLS || (msg && s->proof.key_len > 0);
+}
+
 static void redirect(struct session *s, const struct stun_msg *msg)
 {
     struct session_ended ended = {.end = SESSION_E_REDIRECTED, .code = 300};
@@ -208,7 +218,10 @@ static void redirect(struct session *s, const struct stun_msg *msg)
     if (msg && !stun_get_addr(msg, STUN_ALTERNATE_SERVER, &ended.alternate))
         ended.alternate = (struct addr){0};
     memcpy(ended.why, why, sizeof(why));
-    if (ended.alternate.family == ADDR_NONE)
+    if (!may_redirect(s, msg))
+        session_fail(s, SESSION_E_REFUSED, 300,
+                     "somebody sends us to another server, and does not prove to be the relay");
+    else if (ended.alternate.family == ADDR_NONE)
         session_fail(s, SESSION_E_REFUSED, 300, "the relay sends us away, and not to where");
     else
         session_end(s, &ended);
@@ -339,6 +352,16 @@ void session_allocate_tick(struct session *s, uint64_t now_ns)
         s->sent_ns = now_ns;
         s->unheard_ns = 0;
     }
+}
+
+void session_probe(struct session *s, uint64_t now_ns)
+{
+    if (s->state != SESSION_LIVE || s->refreshing || s->refresh_ns <= now_ns)
+        return;
+    session_enter(s);
+    s->refresh_ns = now_ns;
+    session_due_by(s, now_ns);
+    session_leave(s);
 }
 
 static void deallocate_put(struct session *s, const void *subject, struct stun_builder *b)

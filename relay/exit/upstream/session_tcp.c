@@ -66,6 +66,9 @@ static enum exit_result connect_result(const struct session_connect *c, unsigned
     switch (code) {
     case 0:
         return EXIT_E_TIMEOUT;
+    case 401:
+    case 438:
+        return EXIT_E_DOWN; /* about us, and not about the peer */
     case 403:
         return EXIT_E_FORBIDDEN;
     case 440:
@@ -88,10 +91,13 @@ static void connect_on_failure(struct session *s, void *subject, unsigned int co
 {
     struct session_connect *c = subject;
 
-    if (code == 437 || code == 441)
+    if (code == 437 || code == 441) {
         session_fail(s, SESSION_E_LOST, code, "the relay has forgotten the allocation");
-    else
-        connect_finish(s, c, connect_result(c, code, msg, now_ns), 0);
+        return;
+    }
+    if (code == 401)
+        session_probe(s, now_ns); /* a Refresh shows whether the user is still one */
+    connect_finish(s, c, connect_result(c, code, msg, now_ns), 0);
 }
 
 static const struct session_kind connect_kind = {

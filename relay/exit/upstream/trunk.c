@@ -19,7 +19,6 @@
 #define TRUNK_REFUSED_NS (5 * NS_PER_S)
 #define TRUNK_NO_V6_NS   (60 * NS_PER_S)
 #define TRUNK_USES_MAX   1024
-#define TRUNK_OPENING    8
 
 static const struct session_events trunk_events;
 
@@ -126,7 +125,7 @@ enum trunk_answer trunk_choose(struct upstream *x, const struct addr *peer, uint
                                struct trunk **ret)
 {
     bool may_make = x->n_trunks < TRUNKS_MAX && now_ns >= x->no_trunk_until_ns;
-    struct trunk *cooling = NULL;
+    struct trunk *old = NULL, *cooling = NULL; /* old: on a relay that was left for another */
     struct list *it, *tmp;
 
     if (peer->family == ADDR_IPV6 && now_ns < x->no_v6_until_ns)
@@ -138,15 +137,21 @@ enum trunk_answer trunk_choose(struct upstream *x, const struct addr *peer, uint
         if (!t->live || t->family != peer->family || t->n_uses >= TRUNK_USES_MAX)
             continue;
         use = trunk_find_use(t, peer);
-        if (!use) {
+        if (!use && t->carrier.target == x->streams.current) {
             *ret = t;
             return TRUNK_OK;
         }
-        if (!use->busy)
+        if (!use)
+            old = t;
+        else if (!use->busy)
             cooling = t;
     }
     if (may_make || trunk_n_opening(x, peer->family) > 0)
         return TRUNK_E_WAIT;
+    if (old) {
+        *ret = old;
+        return TRUNK_OK;
+    }
     if (!cooling)
         return TRUNK_E_CAPACITY;
     use_free(trunk_find_use(cooling, peer));
@@ -173,8 +178,9 @@ static void trunk_free(struct trunk *t)
         if (use->stream)
             stream_close(use->stream, -ECONNRESET);
     }
-    list_for_each_safe (it, tmp, &t->dials)
-        dial_lost_trunk(list_entry(it, struct dial, on_trunk));
+    /* A front that is told of one may hang up any other. */
+    while (!list_empty(&t->dials))
+        dial_lost_trunk(list_entry(t->dials.next, struct dial, on_trunk));
     carrier_close(&t->carrier);
     list_remove(&t->link);
     t->x->n_trunks--;
@@ -202,6 +208,8 @@ void trunk_adopt(struct upstream *x, struct carrier *from)
 {
     struct trunk *t = trunk_new(x, ADDR_IPV4, clock_now_ns());
 
+    /* What another relay, or this one in another hour, could not give. */
+    x->no_v6_until_ns = x->no_trunk_until_ns = 0;
     if (!t)
         return;
     carrier_move(&t->carrier, from, &trunk_events, t);
@@ -236,7 +244,7 @@ static bool trunk_is_spare(const struct upstream *x, const struct trunk *t, uint
 {
     const struct find *f = &x->streams;
 
-    if (!t->live || t->n_streams > 0 || !list_empty(&t->dials))
+    if (t->n_streams > 0 || !list_empty(&t->dials))
         return false;
     if (f->state == UPSTREAM_READY && t->carrier.target != f->current)
         return true;

@@ -69,6 +69,19 @@ static void upstream_tick_carriers(struct upstream *x, uint64_t now_ns)
     }
 }
 
+void upstream_probe_all(struct upstream *x)
+{
+    uint64_t now_ns = clock_now_ns();
+    struct list *it, *tmp;
+
+    list_for_each_safe (it, tmp, &x->carriers) {
+        const struct carrier *c = list_entry(it, struct carrier, link);
+
+        if (c->session)
+            session_probe(c->session, now_ns);
+    }
+}
+
 static uint64_t upstream_next_due(struct upstream *x, uint64_t now_ns)
 {
     uint64_t due_ns = now_ns + UPSTREAM_SWEEP_NS;
@@ -211,8 +224,6 @@ static void upstream_free_creds(struct cred *creds, size_t n)
 /* Everything that was made with the old configuration; the fronts hear of it. */
 static void upstream_end(struct upstream *x)
 {
-    find_deinit(&x->datagrams);
-    find_deinit(&x->streams);
     assoc_lose_all(x, EXIT_E_DOWN);
     trunk_free_all(x);
     dial_end_all(x, EXIT_E_DOWN);
@@ -230,6 +241,8 @@ void upstream_exit_free(struct exit *e)
     x->far = NULL;
     x->params.on_state = NULL;
     assert(list_empty(&x->dials));
+    find_deinit(&x->datagrams);
+    find_deinit(&x->streams);
     upstream_end(x);
     assert(list_empty(&x->assocs) && list_empty(&x->carriers));
     tx_flush(x->params.tx); /* Refresh with lifetime 0 */
@@ -318,41 +331,48 @@ int upstream_exit_set_conf(struct exit *e, const struct conf *conf)
         tls_client_free(tls);
         return r;
     }
-    upstream_end(x);
+    find_deinit(&x->datagrams);
+    find_deinit(&x->streams);
     x->creds = creds;
     x->n_creds = conf->n_url;
     x->tls = x->env.tls = tls;
     x->conf = conf;
-    upstream_free_creds(old_creds, n_old);
-    tls_client_free(old_tls);
+    /* Before the end of the old: a front that hears of it may want another one at once. */
     find_start(&x->datagrams);
     find_start(&x->streams);
+    upstream_end(x);
+    upstream_free_creds(old_creds, n_old);
+    tls_client_free(old_tls);
     upstream_arm(x, clock_now_ns() + UPSTREAM_SWEEP_NS, clock_now_ns());
     return 0;
 }
 
 /* ---- questions ---- */
 
-/* An allocation that is there now: what peers see. */
-static const struct session *upstream_example(struct upstream *x, bool streams)
+/* Of the allocations that are there now: what peers see. One may have but a family. */
+static void upstream_example(const struct upstream *x, const struct find *f,
+                             struct upstream_status *ret)
 {
     struct list *it, *tmp;
 
     list_for_each_safe (it, tmp, &x->carriers) {
         const struct carrier *c = list_entry(it, struct carrier, link);
-        const struct find *f = streams ? &x->streams : &x->datagrams;
 
-        if (c->session && c->target == f->current && session_is_live(c->session))
-            return c->session;
+        if (!c->session || c->target != f->current || !session_is_live(c->session))
+            continue;
+        if (ret->relayed_v4.family == ADDR_NONE)
+            ret->relayed_v4 = session_opened(c->session)->relayed_v4;
+        if (ret->relayed_v6.family == ADDR_NONE)
+            ret->relayed_v6 = session_opened(c->session)->relayed_v6;
+        if (ret->rtt_us == 0)
+            ret->rtt_us = session_rtt_us(c->session);
     }
-    return NULL;
 }
 
 void upstream_exit_status(struct exit *e, bool streams, struct upstream_status *ret)
 {
     struct upstream *x = upstream_of(e);
     const struct find *f = streams ? &x->streams : &x->datagrams;
-    const struct session *s = upstream_example(x, streams);
 
     *ret = (struct upstream_status){.state = f->state,
                                     .since_ns = f->since_ns,
@@ -364,9 +384,5 @@ void upstream_exit_status(struct exit *e, bool streams, struct upstream_status *
     ret->kind = f->current->kind;
     ret->server = f->current->server;
     ret->host = x->conf->url[f->current->url].host;
-    if (!s)
-        return;
-    ret->relayed_v4 = session_opened(s)->relayed_v4;
-    ret->relayed_v6 = session_opened(s)->relayed_v6;
-    ret->rtt_us = session_rtt_us(s);
+    upstream_example(x, f, ret);
 }

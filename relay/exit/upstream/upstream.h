@@ -55,7 +55,8 @@ enum upstream_state {
     UPSTREAM_CONNECTING, /* looking for a relay that answers */
     UPSTREAM_READY,
     UPSTREAM_DOWN, /* none did; waiting to try again */
-    UPSTREAM_OFF,  /* streams only: no url has a transport that could carry them */
+    /* Streams only: no url has a transport that could carry them, or the relay has no RFC 6062. */
+    UPSTREAM_OFF,
 };
 
 /* One for datagrams, one for streams (RFC 6062), which need TCP or TLS to the relay. */
@@ -69,7 +70,7 @@ struct upstream_status {
     struct addr relayed_v4, relayed_v6; /* READY: what peers see (the ports are examples) */
     const char *host;                   /* READY: of the url */
     uint32_t rtt_us;                    /* 0: not measured */
-    char why[160];                      /* DOWN: of the last failure; no addresses in it */
+    char why[160];                      /* DOWN, OFF: of the last failure; no addresses in it */
 };
 
 void upstream_exit_status(struct exit *e, bool streams, struct upstream_status *ret);

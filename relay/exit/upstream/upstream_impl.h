@@ -1,5 +1,5 @@
 /*
- * relay/exit/upstream/upstream_impl.h - shared by find.c, ready.c, assoc.c, trunk.c, dial.c and
+ * relay/exit/upstream/upstream_impl.h - shared by find.c, ready.c, assoc*.c, trunk.c, dial.c and
  * upstream.c; nobody else includes it
  */
 #pragma once
@@ -46,9 +46,10 @@ void carrier_init(struct carrier *c, struct upstream *x);
 /* Opens a link to `target` and asks for an allocation. Return: 0 or -errno. */
 int carrier_open(struct carrier *c, struct target *target, const struct session_want *want,
                  const struct session_events *events, void *user);
-/* Binds a data connection to `target`, over a ready link if there is one. Return: 0 or -errno. */
-int carrier_bind(struct carrier *c, struct target *target, uint32_t connection_id,
-                 data_bind_on_done *on_done, void *user);
+/* Binds a data connection that the session of `control` was told of, over a ready link if there is
+ * one. Return: 0 or -errno. */
+int carrier_bind(struct carrier *c, const struct carrier *control, uint32_t connection_id,
+                 data_bind_on_done *on_bound, void *user);
 /* The session of `from` becomes that of `c`, which has none. */
 void carrier_move(struct carrier *c, struct carrier *from, const struct session_events *events,
                   void *user);
@@ -72,7 +73,8 @@ struct attempt {
  *   READY       `current` made an allocation; with url > 0, better ones are tried again
  *               from time to time, and only success changes anything.
  *   DOWN        none did; the timer, or a front that wants something, starts over.
- *   OFF         no url has a suitable transport.
+ *   OFF         no url has a suitable transport, or no relay carries streams (442); in the
+ *               latter case it is asked again from time to time.
  */
 struct find {
     struct upstream *x;
@@ -81,6 +83,7 @@ struct find {
     struct target *current;
     uint64_t since_ns, retry_at_ns, searched_ns;
     uint64_t without_ns;     /* since when there is no relay; 0: there is one */
+    uint64_t found_ns;       /* `current` */
     unsigned int n_failures; /* searches in a row */
     char why[160];
     /* the search */
@@ -89,6 +92,7 @@ struct find {
     struct lookup *lookup;
     struct addr addrs[FIND_ATTEMPTS_MAX];
     size_t n_addrs, next_addr;
+    bool only_442;         /* so far nothing else was wrong with any of them */
     bool redirected;       /* an ALTERNATE-SERVER was followed already */
     uint64_t url_until_ns; /* then the next url's turn comes */
     struct list attempts;
@@ -101,6 +105,8 @@ void find_start(struct find *f);
 void find_tick(struct find *f, uint64_t now_ns);
 /* A front wants something: shortens the wait of DOWN. */
 void find_hurry(struct find *f);
+/* What a front is told, and find_failed(), when a relay has not answered in time. */
+extern const struct session_ended find_silence;
 /* A session that was made on `target` has failed. */
 void find_failed(struct find *f, const struct target *target, const struct session_ended *ended);
 
@@ -112,6 +118,7 @@ struct ready_link {
     struct target *target;
     struct link *to;
     uint64_t said_ns; /* the last keepalive */
+    bool is_owed;     /* an answer to it */
 };
 
 struct ready_session {
@@ -132,6 +139,16 @@ void ready_clear(struct upstream *x);
 
 /* ---- assoc.c ---- */
 
+/* An allocation for IPv6 besides, where the first one has none: assoc_v6.c. */
+struct assoc_v6 {
+    bool hoped; /* the front wants IPv6 and the relay may have it */
+    bool live;
+    struct carrier carrier;
+    uint64_t retry_ns;
+    struct list waiting; /* for it to be live */
+    unsigned int n_waiting;
+};
+
 struct assoc {
     struct upstream *x;
     struct list link; /* x->assocs */
@@ -139,10 +156,11 @@ struct assoc {
     void *user;
     struct session_want want;
     struct carrier carrier;
+    struct assoc_v6 v6;
     bool opened; /* on_open() was called */
     bool is_closed;
     unsigned int n_busy;    /* callbacks of ours on the stack: the memory must outlive them */
-    uint64_t wait_until_ns; /* waiting for a relay; 0: not */
+    uint64_t wait_until_ns; /* for the allocation, from whichever relay */
     struct list binds;      /* struct assoc_bind: data connections on their way */
 };
 
@@ -156,10 +174,27 @@ enum exit_result assoc_connect(struct assoc *a, const struct addr *peer, uint32_
 /* Those that wait go on, or have waited too long. */
 void assoc_pump(struct upstream *x, uint64_t now_ns);
 void assoc_lose_all(struct upstream *x, enum exit_result why);
+/* session_events of either allocation; `user` is the assoc. */
+void assoc_on_datagram(void *user, const struct addr *peer, const uint8_t *data, size_t len,
+                       uint64_t now_ns);
+void assoc_on_icmp(void *user, const struct assoc_icmp *icmp, uint64_t now_ns);
+void assoc_on_permitted(void *user, const struct addr *peer, unsigned int code);
+
+/* ---- assoc_v6.c ---- */
+
+void assoc_v6_init(struct assoc *a);
+void assoc_v6_close(struct assoc *a);
+/* Whether there may be IPv6 later on, as far as `opened` and the relay have said. */
+bool assoc_v6_may_follow(struct assoc *a, const struct assoc_opened *opened, uint64_t now_ns);
+bool assoc_v6_is_for(const struct assoc *a, const struct addr *peer);
+enum exit_result assoc_v6_permit(struct assoc *a, const struct addr *peer, uint64_t now_ns);
+void assoc_v6_send(struct assoc *a, const struct addr *peer, const uint8_t *data, size_t len,
+                   bool dont_fragment, uint64_t now_ns);
 
 /* ---- trunk.c and dial.c ---- */
 
-#define TRUNKS_MAX 48
+#define TRUNKS_MAX    48
+#define TRUNK_OPENING 8 /* at a time */
 
 /* A TCP allocation whose relayed address many streams share: RFC 6062 allows one connection to each
  * peer address and port at a time, so a second one to the same peer takes another trunk. */
@@ -230,6 +265,7 @@ struct dial {
     uint32_t id;
     unsigned int n_tries;
     uint64_t relay_until_ns, until_ns; /* give up when no relay is found; in any case */
+    uint64_t binding_ns;               /* BINDING since */
     struct carrier carrier;            /* BINDING */
 };
 
@@ -258,8 +294,10 @@ struct upstream {
     struct list carriers, ready_links, ready_sessions, assocs, trunks, dials;
     unsigned int n_ready_links, n_ready_sessions, n_trunks;
     uint32_t next_dial_id;
-    uint64_t no_v6_until_ns;    /* the relay has no IPv6 for streams */
-    uint64_t no_trunk_until_ns; /* the relay gives no more allocations for now */
+    uint64_t no_v6_until_ns;       /* the relay has no IPv6 for streams */
+    uint64_t no_v6_assoc_until_ns; /* nor for datagrams */
+    uint64_t no_trunk_until_ns;    /* the relay gives no more allocations for now */
+    uint64_t no_ready_until_ns;    /* nor one that nobody needs yet */
     unsigned int turn;
     uint64_t due_ns;     /* of the timer */
     struct event ticker; /* sessions' timers */
@@ -277,5 +315,7 @@ void upstream_tick(struct upstream *x, uint64_t now_ns);
 void upstream_wake(struct upstream *x);
 void upstream_state_changed(struct upstream *x);
 struct session_waker upstream_waker(struct upstream *x);
+/* Something is wrong on the way: every session asks whether its relay is there. */
+void upstream_probe_all(struct upstream *x);
 /* What an Allocate's refusal means to a front. */
 enum exit_result upstream_result(const struct session_ended *ended);

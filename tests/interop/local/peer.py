@@ -7,7 +7,8 @@ serves. Services, each on every address in ADDRESSES:
   TCP 80    HTTP: GET of a file; PUT answers with the SHA-256 of the body; GET /whoami
   TCP 81    the same on all IPv4 addresses of this host
   UDP 4000  echo; "who?" is answered with the source as seen, "other ..." from port 4001
-  TCP 4002  eight bytes of length and a body, which comes back
+  TCP 4002  eight bytes of length and a body, which comes back; the client closes first
+  TCP 4004  the same, but this end closes, right after the last byte
   TCP 4003  a line "connect HOST PORT": connects there, says its own address, and echoes
 """
 
@@ -81,6 +82,15 @@ class Body(socketserver.BaseRequestHandler):
                 return
             self.request.sendall(data)
             left -= len(data)
+        self.wait()
+
+    def wait(self):
+        self.request.recv(1)
+
+
+class BodyAndEnd(Body):
+    def wait(self):
+        pass
 
 
 class ConnectBack(socketserver.StreamRequestHandler):
@@ -135,6 +145,7 @@ def main():
         serve(address, 80, Web)
         serve(address, 4002, Body)
         serve(address, 4003, ConnectBack)
+        serve(address, 4004, BodyAndEnd)
         threading.Thread(target=echo, args=(address,), daemon=True).start()
     serve("0.0.0.0", 81, Web)
     print("ready", file=sys.stderr, flush=True)
