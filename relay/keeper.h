@@ -48,7 +48,8 @@ struct keeper_attach {
 
 struct keeper_attached {
     uint32_t version;
-    int32_t status; /* 0, or -errno: refused */
+    int32_t status;    /* 0, or -errno: refused */
+    uint32_t is_ready; /* whether a relay carries traffic by now */
 };
 
 enum keeper_kind {

@@ -14,6 +14,7 @@
 #include "common/base/log.h"
 #include "common/net/batch.h"
 #include "common/net/stream.h"
+#include "relay/attach.h"
 #include "relay/exit/upstream/upstream.h"
 #include "relay/front/socks5.h"
 #include "relay/guard/quota.h"
@@ -40,6 +41,7 @@ struct local {
     struct stream_pool *pool;
     struct exit *exit;
     struct socks5 *socks5;
+    struct attach *attach;
     struct event *sweep;
     struct stats_http *http;
     /* the TURN front, a relay's own with a configuration that is made here */
@@ -237,6 +239,57 @@ static int local_init_socks5(struct local *l)
     return 1;
 }
 
+/* ---- sealed apps ---- */
+
+static bool local_ready(void *arg)
+{
+    return local_is_ready(arg);
+}
+
+static struct attach_params local_attach_params(struct local *l)
+{
+    return (struct attach_params){
+        .gate = {.base = l->base,
+                 .rx = l->rx,
+                 .tx = l->tx,
+                 .pool = l->pool,
+                 .exit = l->exit,
+                 .counters = &l->counters,
+                 .dns = l->conf->dns,
+                 .n_dns = l->conf->n_dns},
+        .is_ready = local_ready,
+        .arg = l,
+    };
+}
+
+void local_offer(struct local *l)
+{
+    const struct attach_params params = local_attach_params(l);
+    int r = -ENOMEM;
+
+    l->attach = attach_new(&params);
+    if (l->attach)
+        r = attach_listen(l->attach);
+    if (r == -EADDRINUSE)
+        log_warn("another \"callveil local\" of this user serves \"callveil run\" already");
+    else if (r < 0)
+        log_warn("\"callveil run\" cannot use this proxy, and starts its own: %s", strerror(-r));
+}
+
+int local_adopt(struct local *l, int fd, void (*on_ended)(void *arg), void *arg)
+{
+    struct attach_params params = local_attach_params(l);
+
+    params.on_run_ended = on_ended;
+    params.on_run_ended_arg = arg;
+    l->attach = attach_new(&params);
+    if (!l->attach) {
+        close(fd);
+        return -ENOMEM;
+    }
+    return attach_adopt(l->attach, fd);
+}
+
 /* ---- the way out ---- */
 
 static void local_on_state(void *arg)
@@ -325,11 +378,6 @@ static void local_state(void *arg, struct stats_state *ret)
     local_stats_state(l->exit, ret);
 }
 
-static bool local_ready(void *arg)
-{
-    return local_is_ready(arg);
-}
-
 static int local_init_stats(struct local *l)
 {
     const struct stats_source source = {
@@ -366,6 +414,8 @@ static void local_on_sweep(evutil_socket_t fd, short what, void *arg)
     }
     if (l->socks5)
         socks5_sweep(l->socks5, now_ns);
+    if (l->attach)
+        attach_sweep(l->attach, now_ns);
     tx_flush(l->tx);
     counter_add(&l->counters.tx_calls, l->tx_stats.n_calls - l->tx_counted.n_calls);
     counter_add(&l->counters.drop_send, l->tx_stats.n_dropped - l->tx_counted.n_dropped);
@@ -456,6 +506,8 @@ int local_reload(struct local *l, struct conf *conf)
     l->conf = conf;
     if (l->socks5)
         socks5_set_conf(l->socks5, conf);
+    if (l->attach)
+        attach_set_dns(l->attach, conf->dns, conf->n_dns);
     tx_flush(l->tx);
     conf_free(old);
     return 0;
@@ -469,6 +521,7 @@ void local_free(struct local *l)
     mirror_free(l->mirror);
     free(l->flows);
     socks5_free(l->socks5);
+    attach_free(l->attach);
     /* Allocations first: they hold clients of the listeners. */
     if (l->turn)
         turn_free(l->turn);

@@ -1,8 +1,9 @@
 /*
  * relay/local.h - the local role: fronts for apps, and one way out
  *
- * SOCKS5 and a TURN server on loopback, both on the upstream exit: listen/ -> turn/ ->
- * exit/upstream, front/socks5 -> exit/upstream. There is no other exit here, and so no
+ * SOCKS5, a TURN server on loopback, and the gates of sealed apps, all on the upstream exit:
+ * listen/ -> turn/ -> exit/upstream, front/socks5 -> exit/upstream, front/gate ->
+ * exit/upstream. There is no other exit here, and so no
  * other path: when the relay cannot be reached, apps get errors.
  *
  * Everything runs on the event_base that is handed in: one person's traffic is one
@@ -23,6 +24,14 @@ struct local;
 /* Takes `conf` (role "local"), also on failure. Return: 0 and *ret, or the exit status after a line
  * in the log (2: configuration, 1: anything else). The relay need not answer yet. */
 int local_start(struct conf *conf, struct event_base *base, struct local **ret);
+
+/* Lets `callveil run` of this user attach (relay/rendezvous.h). Where that cannot be, a line in the
+ * log says why, and runs start a proxy of their own. */
+void local_offer(struct local *local);
+/* Takes a connected socket whose other end is a `callveil run`; `on_ended` is called when it is
+ * gone, and may not free anything. Call it before local_offer(), or in its place. Return: 0 or
+ * -errno. */
+int local_adopt(struct local *local, int fd, void (*on_ended)(void *arg), void *arg);
 
 /* Swaps a configuration in (taken). Where the fronts and the stats listen changes at a start only.
  * Return: 0, or -1 with the reason logged and the old one in force. */

@@ -6,7 +6,11 @@
 
 static int role_start(struct conf *conf, struct event_base *base, void **ret)
 {
-    return local_start(conf, base, (struct local **)ret);
+    int status = local_start(conf, base, (struct local **)ret);
+
+    if (status == 0)
+        local_offer(*ret);
+    return status;
 }
 
 static int role_reload(void *role, struct conf *conf)

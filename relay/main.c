@@ -18,6 +18,7 @@
 #include "relay/invite/invite.h"
 #include "relay/local.h"
 #include "relay/relay.h"
+#include "relay/seal/run.h"
 #include "relay/top/top.h"
 #include "relay/turn/rest.h"
 #include "relay/usage.h"
@@ -42,6 +43,18 @@ static const struct command {
      "\n"
      "All that apps send leaves through the relay; when that cannot be reached, apps get\n"
      "errors. SIGTERM ends it, SIGHUP reloads the configuration.\n"},
+    {"run", run_command,
+     "run [-c FILE] [--profile DIR] [--user NAME] [--log-level LEVEL] [--explain] -- CMD...",
+     "run a program that has no way out but the relay",
+     "  -c, --config FILE   a local proxy of its own, with this configuration; default: the one\n"
+     "                      that runs, else one of its own with ~/.config/callveil/local.conf\n"
+     "  --profile DIR       for a browser: this profile, instead of a new one that is removed\n"
+     "  --user NAME         as root: whom to run it as (default: who called sudo)\n"
+     "  --log-level LEVEL   what a local proxy of its own says (default warning)\n"
+     "  --explain           print what would be set up\n"
+     "\n"
+     "Exits with the program's status, 128 + n when signal n ended it, and 2 when it cannot be\n"
+     "sealed: it is never started unsealed.\n"},
     {"invite", invite_command, "invite [-c FILE] [--host HOST] NAME | --remove NAME | --list",
      "make a user on this relay: a link and its QR code",
      "  -c, --config FILE   the relay's configuration (default /etc/callveil/relay.conf)\n"

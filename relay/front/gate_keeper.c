@@ -6,6 +6,10 @@
  * the keeper can make such a socket, so it is asked for once for each peer, and until it
  * is there, or when there can be none, a raw socket sends (gate_raw.c).
  *
+ * Such a socket takes its port away from whoever wants to bind it to all addresses (bind(2)
+ * says EADDRINUSE, to us or to the app, whoever is second). Peers whose port an app may want
+ * for itself, as SIP clients want 5060, are therefore answered for by the raw socket.
+ *
  * A gate_peer is asked for (id > 0), has its socket (fd >= 0), or has been refused and is
  * asked for again after retry_ns. The least recently used one makes room for a new one;
  * an answer that nobody waits for any more is closed.
@@ -23,6 +27,11 @@
 #define KEEPER_RETRY_S  10
 #define KEEPER_FDS_MAX  4 /* room for more than there may be, so that none stays unseen */
 #define KEEPER_MESSAGES 64
+
+/* Ports that apps choose by number: below, they may not; above, the kernel chooses, and avoids what
+ * is taken (ip_unprivileged_port_start, ip_local_port_range). */
+#define KEEPER_FIXED_MIN 1024
+#define KEEPER_FIXED_MAX 32767
 
 struct gate_peer {
     struct hash_node by_addr;
@@ -96,12 +105,15 @@ static struct gate_peer *peer_new(struct gate *g, const struct addr *addr, uint6
     return p;
 }
 
-/* Return: the socket that sends as `from`, or -1: there is none yet. */
+/* Return: the socket that sends as `from`, or -1: there is none, or none yet. */
 static int peer_socket(struct gate *g, const struct addr *from, uint64_t now_ns)
 {
     uint64_t hash = addr_hash(from);
-    struct gate_peer *p = peer_find(&g->keeper, from, hash);
+    struct gate_peer *p;
 
+    if (from->port >= KEEPER_FIXED_MIN && from->port <= KEEPER_FIXED_MAX)
+        return -1;
+    p = peer_find(&g->keeper, from, hash);
     if (!p)
         p = peer_new(g, from, hash);
     if (!p)

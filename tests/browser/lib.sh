@@ -6,7 +6,7 @@
 #     browsers, callveil local  relay 10.97.0.1
 #
 # Three network namespaces; the router is the suite's own one. A suite enters it by
-# interop_enter (tests/interop/lib.sh), sources this, and calls browser_place.
+# interop_enter (tests/interop/lib.sh), sources this, and calls make_network.
 
 export RELAY_ADDRESS=10.97.0.1 LAPTOP_ADDRESS=10.99.0.2 FAR_ADDRESS=10.98.0.2
 export ROUTER_ADDRESS=10.99.0.1
@@ -16,6 +16,23 @@ export MEDIA_PORT=$TLS_PORT # DTLS
 export WORK
 RELAY_PEERS=10.98.0.0/24
 SOCKS_PORT=1080 TURN_PORT=3478
+
+# Ends the suite without a failure where no namespace can be made.
+network_or_skip() {
+    export ROUTER=$$
+    if make_network 2>"$WORK/ip.err"; then
+        LOCAL_WRAPPER="nsenter --target $LAPTOP --net"
+        return
+    fi
+    skip "$1" "no namespaces or veth pairs can be made here"
+    finish
+}
+
+# Profiles, caches and crash folders go with the suite.
+own_home() {
+    export HOME=$WORK/home XDG_CONFIG_HOME=$WORK/home XDG_CACHE_HOME=$WORK/home TMPDIR=$WORK
+    mkdir -p "$HOME"
+}
 
 # --- the network ------------------------------------------------------------------------
 
@@ -54,27 +71,10 @@ make_network() {
         echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
 }
 
-# browser_place NAME: the network, and a home whose profiles, caches and crash folders go with
-# the suite. Ends the suite without a failure where no namespace can be made.
-browser_place() {
-    export ROUTER=$$
-    if ! make_network 2>"$WORK/ip.err"; then
-        skip "$1" "no namespaces or veth pairs can be made here"
-        finish
-    fi
-    LOCAL_WRAPPER="nsenter --target $LAPTOP --net"
-    export HOME=$WORK/home XDG_CONFIG_HOME=$WORK/home XDG_CACHE_HOME=$WORK/home TMPDIR=$WORK
-    mkdir -p "$HOME"
-}
+# --- the local proxy --------------------------------------------------------------------
 
-# --- the two roles ----------------------------------------------------------------------
-
-start_relay() {
-    relay_start "listen = $(relay_listen_on $RELAY_ADDRESS)"
-}
-
-# browser_local_start [LINE...]: on the laptop, by DTLS and TLS, names asked for at the far side.
-browser_local_start() {
+# start_local LINE...: the laptop's `callveil local`, by DTLS and then TLS; LINEs go to [upstream].
+start_local() {
     local_start "url = turns:$RELAY_ADDRESS:$TLS_PORT?transport=udp, \
 turns:$RELAY_ADDRESS:$TLS_PORT?transport=tcp" "pin = $(pin_of "$WORK/cert.pem")" \
         "dns = $FAR_ADDRESS" "$@"

@@ -22,20 +22,25 @@ part() {
         env LOCAL_PID="$local_pid" RELAY_PID="$relay_pid" node "$BROWSER_DIR/$1.mjs" "${@:2}"
 }
 
-browser_place "the stats page"
+start_relay() {
+    relay_start "listen = $(relay_listen_on $RELAY_ADDRESS)"
+}
+
+network_or_skip "the stats page"
+own_home
 mkdir -p "$PICTURES"
 start_background in_far node "$BROWSER_DIR/echo.mjs" $FAR_ADDRESS 7
 
 checks_of judge node "$BROWSER_DIR/page_judge.mjs" "$TREE"
 start_relay
-browser_local_start
+start_local
 part page_status status
 part page_check check
 part page_faults relay-gone
 wait "$relay_pid" 2>/dev/null
 start_relay
 local_stop
-LOCAL_READY=no browser_local_start "password = wrong"
+LOCAL_READY=no start_local "password = wrong"
 part page_faults wrong-password
 part page_faults local-gone
 local_stop

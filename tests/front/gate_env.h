@@ -24,9 +24,9 @@
 #include "tests/support/fake_exit.h"
 
 #define APP      "192.0.2.2:40000"
-#define PEER     "203.0.113.9:6000"
+#define PEER     "203.0.113.9:50000"
 #define APP_V6   "[2001:db8:1::2]:40000"
-#define PEER_V6  "[2001:db8:9::9]:6000"
+#define PEER_V6  "[2001:db8:9::9]:50000"
 #define SERVER   "9.9.9.9:53"
 #define SERVER_2 "[2620:fe::9]:53"
 

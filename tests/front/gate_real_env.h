@@ -12,8 +12,8 @@
 #include "relay/front/gate.h"
 #include "tests/kernel/tproxy_space.h"
 
-#define PEER_V4 "203.0.113.9:6000"
-#define PEER_V6 "[2001:db8:9::9]:6000"
+#define PEER_V4 "203.0.113.9:50000"
+#define PEER_V6 "[2001:db8:9::9]:50000"
 #define BULK    (4u << 20)
 
 static const char *const peers[] = {PEER_V4, PEER_V6};

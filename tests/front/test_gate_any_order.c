@@ -12,8 +12,8 @@
 static struct far *fars[FARS];
 static uint64_t state = 0x9E3779B97F4A7C15u;
 
-static const char *const peers[] = {"203.0.113.9:6000", "203.0.113.10:443", "198.51.100.7:6000",
-                                    "203.0.113.9:6001"};
+static const char *const peers[] = {"203.0.113.9:50000", "203.0.113.10:443", "198.51.100.7:50000",
+                                    "203.0.113.9:50001"};
 
 static uint32_t random_below(uint32_t n)
 {

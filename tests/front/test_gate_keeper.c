@@ -22,7 +22,7 @@ static void far_sends(const char *peer, const char *text)
 
 static void peer_of(unsigned int i, char *ret, size_t cap)
 {
-    snprintf(ret, cap, "203.0.113.%u:%u", i % 250 + 1, 6000 + i);
+    snprintf(ret, cap, "203.0.113.%u:%u", i % 250 + 1, 50000 + i);
 }
 
 static int open_fds(void)
@@ -70,7 +70,7 @@ START_TEST(without_a_raw_socket_nothing_breaks_and_drops_are_counted)
     far_sends(PEER, "pong");
     check_said_as(PEER, APP, "pong");
     fake_exit_deny(&env.exit, "203.0.113.10");
-    app_sends(APP, "203.0.113.10:6000", "x");
+    app_sends(APP, "203.0.113.10:50000", "x");
     check_silence();
 }
 END_TEST
@@ -93,6 +93,25 @@ START_TEST(a_refused_peer_is_served_raw_and_asked_for_again_later)
     ck_assert_uint_eq(env_keeper_works(), 1);
     far_sends(PEER, "four");
     check_said_as(PEER, APP, "four");
+}
+END_TEST
+
+START_TEST(a_port_that_an_app_may_want_for_itself_is_not_taken)
+{
+    static const struct {
+        const char *peer;
+        bool is_taken;
+    } cases[] = {{"203.0.113.9:443", true},    {"203.0.113.9:1023", true},
+                 {"203.0.113.9:1024", false},  {"203.0.113.9:5060", false},
+                 {"203.0.113.9:32767", false}, {"203.0.113.9:32768", true}};
+
+    app_sends(APP, PEER, "ping");
+    for (size_t i = 0; i < 6; i++) {
+        far_sends(cases[i].peer, "one");
+        check_said_raw(cases[i].peer, APP, "one");
+        ck_assert_uint_eq(env_keeper_works(), cases[i].is_taken);
+    }
+    ck_assert_uint_eq(env.counters.gate_peers, 3);
 }
 END_TEST
 
@@ -299,6 +318,7 @@ int main(void)
     tcase_add_test(t, at_the_start_a_raw_socket_of_each_family_is_asked_for);
     tcase_add_test(t, without_a_raw_socket_nothing_breaks_and_drops_are_counted);
     tcase_add_test(t, a_refused_peer_is_served_raw_and_asked_for_again_later);
+    tcase_add_test(t, a_port_that_an_app_may_want_for_itself_is_not_taken);
     tcase_add_test(t, the_least_recently_used_makes_room);
     tcase_add_test(t, what_is_queued_goes_out_before_its_socket_is_closed);
     tcase_add_test(t, idle_sockets_are_closed);

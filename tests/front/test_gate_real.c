@@ -146,7 +146,7 @@ END_TEST
 
 START_TEST(peers_that_were_never_sent_to_come_from_their_address)
 {
-    static const char *const others[] = {"198.51.100.7:7000", "[2001:db8:7::7]:7000"};
+    static const char *const others[] = {"198.51.100.7:51000", "[2001:db8:7::7]:51000"};
     struct addr near = {.family = _i ? ADDR_IPV6 : ADDR_IPV4}, to = space_at(peers[_i]);
     int app = sock_bind(&near, SOCK_DGRAM, 0);
     struct addr from = {0}, other = space_at(others[_i]);
@@ -172,7 +172,7 @@ END_TEST
 /* As SIP clients do. */
 START_TEST(an_app_that_has_bound_the_peers_port_everywhere_hears_it_all_the_same)
 {
-    struct addr any = {.family = _i ? ADDR_IPV6 : ADDR_IPV4, .port = 6000};
+    struct addr any = {.family = _i ? ADDR_IPV6 : ADDR_IPV4, .port = 50000};
     struct addr peer = space_at(peers[_i]);
     int app = sock_bind(&any, SOCK_DGRAM, 0);
     struct sockaddr_storage sa;
@@ -188,6 +188,24 @@ START_TEST(an_app_that_has_bound_the_peers_port_everywhere_hears_it_all_the_same
         app_hears(app, "200 OK", 6);
     }
     ck_assert_uint_eq(env.n_made, 0);
+    close(app);
+}
+END_TEST
+
+START_TEST(an_app_may_bind_the_port_of_a_sip_server_that_was_heard_before)
+{
+    static const char *const servers[] = {"203.0.113.9:5060", "[2001:db8:9::9]:5060"};
+    struct addr any = {.family = _i ? ADDR_IPV6 : ADDR_IPV4, .port = 5060};
+    int app = app_connect(servers[_i], SOCK_DGRAM), other;
+
+    app_says(app, "OPTIONS", 7);
+    for (int i = 0; i < 3; i++) {
+        peer_says(servers[_i], "200 OK", 6);
+        app_hears(app, "200 OK", 6);
+    }
+    other = sock_bind(&any, SOCK_DGRAM, 0);
+    ck_assert_int_ge(other, 0);
+    close(other);
     close(app);
 }
 END_TEST
@@ -361,6 +379,7 @@ int main(void)
     tcase_add_loop_test(t, peers_that_were_never_sent_to_come_from_their_address, 0, 2);
     tcase_add_loop_test(t, an_app_that_has_bound_the_peers_port_everywhere_hears_it_all_the_same, 0,
                         2);
+    tcase_add_loop_test(t, an_app_may_bind_the_port_of_a_sip_server_that_was_heard_before, 0, 2);
     tcase_add_loop_test(t, datagrams_of_every_length_arrive_without_a_socket_for_the_peer, 0, 2);
     tcase_add_loop_test(t, a_train_of_a_peer_arrives_whole_and_in_order, 0, 2);
     tcase_add_loop_test(t, a_peer_that_is_denied_is_refused_at_once, 0, 2);

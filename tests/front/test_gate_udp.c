@@ -23,12 +23,12 @@ static void far_sends(const char *peer, const char *text)
 START_TEST(one_source_has_one_association_for_all_its_peers)
 {
     app_sends(APP, PEER, "one");
-    app_sends(APP, "203.0.113.10:7000", "two");
-    app_sends(APP, "203.0.113.9:6001", "");
+    app_sends(APP, "203.0.113.10:51000", "two");
+    app_sends(APP, "203.0.113.9:50001", "");
     ck_assert_uint_eq(env.exit.n_opened, 1);
     check_sent(0, PEER, "one");
-    check_sent(1, "203.0.113.10:7000", "two");
-    check_sent(2, "203.0.113.9:6001", "");
+    check_sent(1, "203.0.113.10:51000", "two");
+    check_sent(2, "203.0.113.9:50001", "");
     ck_assert_uint_eq(env.counters.up_packets, 3);
     ck_assert_uint_eq(env.counters.up_bytes, 6);
     check_silence();
@@ -99,7 +99,7 @@ START_TEST(a_source_that_only_speaks_quic_is_over_after_a_minute)
 {
     app_sends(APP, "203.0.113.9:443", "quic");
     app_sends("192.0.2.2:40001", "203.0.113.9:443", "quic");
-    app_sends("192.0.2.2:40001", "203.0.113.9:6000", "and more");
+    app_sends("192.0.2.2:40001", "203.0.113.9:50000", "and more");
     env_pass(59);
     ck_assert_uint_eq(env.counters.gate_associations, 2);
     env_pass(1);
@@ -194,11 +194,11 @@ START_TEST(what_waits_for_an_association_that_fails_is_refused)
     env.exit.open_later = true;
     env.exit.open_v6 = EXIT_E_FAMILY;
     app_sends(APP_V6, PEER_V6, "one");
-    app_sends(APP_V6, "[2001:db8:9::9]:6001", "two");
+    app_sends(APP_V6, "[2001:db8:9::9]:50001", "two");
     check_silence();
     fake_exit_answer(env.exit.last);
     check_refused(APP_V6, PEER_V6);
-    check_refused(APP_V6, "[2001:db8:9::9]:6001");
+    check_refused(APP_V6, "[2001:db8:9::9]:50001");
     check_silence();
     ck_assert_ptr_null(env.exit.last);
 }
@@ -288,13 +288,13 @@ START_TEST(a_denied_peer_is_asked_about_once_and_refused_each_time)
     fake_exit_deny(&env.exit, "203.0.113.9");
     app_sends(APP, PEER, "one");
     check_refused(APP, PEER);
-    app_sends(APP, "203.0.113.9:6001", "two");
-    check_refused(APP, "203.0.113.9:6001");
+    app_sends(APP, "203.0.113.9:50001", "two");
+    check_refused(APP, "203.0.113.9:50001");
     ck_assert_uint_eq(env.exit.n_permits, 1);
     ck_assert_uint_eq(env.exit.n_sent, 0);
     ck_assert_uint_eq(env.counters.drop_denied, 2);
-    app_sends(APP, "203.0.113.10:6000", "three");
-    check_sent(0, "203.0.113.10:6000", "three");
+    app_sends(APP, "203.0.113.10:50000", "three");
+    check_sent(0, "203.0.113.10:50000", "three");
     ck_assert_uint_eq(env.exit.permit_peer.port, 0);
 }
 END_TEST
@@ -329,8 +329,8 @@ END_TEST
 
 START_TEST(the_namespaces_own_addresses_never_reach_the_exit)
 {
-    static const char *const own[] = {"127.0.0.1:6000", "192.0.2.2:6000", "192.0.2.1:6000",
-                                      "0.0.0.0:6000"};
+    static const char *const own[] = {"127.0.0.1:50000", "192.0.2.2:50000", "192.0.2.1:50000",
+                                      "0.0.0.0:50000"};
     static const char *const groups[] = {"224.0.0.251:5353", "255.255.255.255:67"};
 
     for (size_t i = 0; i < 4; i++) {
@@ -341,8 +341,8 @@ START_TEST(the_namespaces_own_addresses_never_reach_the_exit)
         app_sends(APP, groups[i], "x"); /* nobody answers for a group */
     app_sends(APP_V6, "[ff02::fb]:5353", "x");
     check_silence();
-    app_sends(APP_V6, "[::1]:6000", "x");
-    check_refused(APP_V6, "[::1]:6000");
+    app_sends(APP_V6, "[::1]:50000", "x");
+    check_refused(APP_V6, "[::1]:50000");
     app_sends(APP, "203.0.113.9:0", "x");
     check_refused(APP, "203.0.113.9:0");
     ck_assert_uint_eq(env.exit.n_opened, 0);
@@ -395,8 +395,8 @@ END_TEST
 
 START_TEST(nobody_far_away_speaks_as_the_apps_own_machine)
 {
-    static const char *const bad[] = {"127.0.0.1:6000",   "192.0.2.2:6000", "192.0.2.1:6000",
-                                      "224.0.0.251:5353", "203.0.113.9:0",  PEER_V6};
+    static const char *const bad[] = {"127.0.0.1:50000",  "192.0.2.2:50000", "192.0.2.1:50000",
+                                      "224.0.0.251:5353", "203.0.113.9:0",   PEER_V6};
 
     app_sends(APP, PEER, "ping");
     for (size_t i = 0; i < 6; i++)
@@ -469,7 +469,7 @@ START_TEST(errors_about_datagrams_pass_and_nothing_else)
         check_silence();
     }
     fake_exit_icmp(env.exit.last, PEER_V6, 1, 4, 0);
-    fake_exit_icmp(env.exit.last, "127.0.0.1:6000", 3, 3, 0);
+    fake_exit_icmp(env.exit.last, "127.0.0.1:50000", 3, 3, 0);
     check_silence();
     app_sends(APP_V6, PEER_V6, "ping");
     for (size_t i = 0; i < 6; i++) {

@@ -3,8 +3,8 @@
 
     arrows.py PATH/TO/TREE
 
-Siblings (listen, front, exit, later seal) never include each other; they meet at
-relay/client.h and relay/exit.h. A change that needs a new row needs a reason first.
+Siblings (listen, front, exit, seal) never include each other; they meet at
+relay/client.h, relay/exit.h and relay/keeper.h. A change that needs a new row needs a reason first.
 """
 
 import os
@@ -42,6 +42,9 @@ MAY_INCLUDE = {
                               "relay/usage.h"],
     "relay/top/": COMMON + ["conf/", "relay/usage.h"],
     "relay/demo/": COMMON + ["conf/", "relay/local.h", "relay/relay.h", "relay/usage.h"],
+    "relay/rendezvous": [],
+    "relay/seal/": COMMON + ["conf/", "relay/keeper.h", "relay/local.h", "relay/rendezvous.h",
+                             "relay/usage.h"],
     "relay/": ["common/", "conf/", "relay/"],
 }
 

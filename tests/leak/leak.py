@@ -69,13 +69,13 @@ def spaces():
     return None
 
 
-def run_case(argv, name, folder):
+def run_case(argv, name, folder, script):
     """Return: (ok, line) for each check, and comments."""
     shutil.rmtree(f"{folder}/{name}", ignore_errors=True)  # of an earlier run
     os.makedirs(f"{folder}/{name}")
     try:
         done = subprocess.run(
-            argv + ["/usr/bin/python3", f"{HERE}/leak.py", "--inside", name, "--keep", folder],
+            argv + ["/usr/bin/python3", script, "--inside", name, "--keep", folder],
             capture_output=True, text=True, timeout=CASE_TIMEOUT_S, stdin=subprocess.DEVNULL)
         out, err, status = done.stdout, done.stderr, done.returncode
     except subprocess.TimeoutExpired as e:
@@ -104,7 +104,8 @@ class Report:
         return 1 if self.n_bad or not self.n else 0
 
 
-def run_all(names, folder, jobs):
+def run_all(names, folder, jobs, script=os.path.abspath(__file__)):
+    """`script`: what runs one case, as this one does with --inside."""
     report, argv = Report(), spaces()
     if argv is None:
         report.line("ok - the leak test # SKIP no namespaces here")
@@ -113,7 +114,7 @@ def run_all(names, folder, jobs):
     names = sorted(names, key=lambda name: name not in cases.LONG)  # else the end waits for them
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         for done in concurrent.futures.as_completed(
-                [pool.submit(run_case, argv, name, folder) for name in names]):
+                [pool.submit(run_case, argv, name, folder, script) for name in names]):
             for line in done.result():
                 report.line(line)
     return report.end()

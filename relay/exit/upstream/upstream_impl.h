@@ -82,8 +82,8 @@ struct find {
     enum upstream_state state;
     struct target *current;
     uint64_t since_ns, retry_at_ns, searched_ns;
-    uint64_t without_ns;     /* since when there is no relay; 0: there is one */
     uint64_t found_ns;       /* `current` */
+    uint64_t without_ns;     /* since when there is no relay; 0: there is one */
     unsigned int n_failures; /* searches in a row */
     char why[160];
     /* the search */
