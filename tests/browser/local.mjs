@@ -104,9 +104,10 @@ function checkWire(name, { uplink, peer }) {
 function checkMediaOnWire(name, { uplink, peer }) {
   const udp = payloadBytes(uplink, `udp and dst host ${relay}`);
   const tcp = payloadBytes(uplink, `tcp and dst host ${relay}`);
+  const others = packets(uplink, `udp and not dst port ${MEDIA_PORT}`);
   check(`${name}: the media leaves the laptop by UDP, to the relay's port ${MEDIA_PORT} only`,
     udp > MIN_MEDIA_BYTES && tcp < udp / 2 && // by TCP: pages, and what browsers want beside them
-    packets(uplink, `udp and not dst port ${MEDIA_PORT}`).length === 0, { udp, tcp });
+    others.length === 0, { udp, tcp, others: others.slice(0, 5) });
   if (peer) {
     const bytes = payloadBytes(peer, `udp and src host ${relay}`);
     check(`${name}: and reaches the peer by UDP`, bytes > MIN_MEDIA_BYTES, { bytes });
