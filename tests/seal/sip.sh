@@ -153,7 +153,8 @@ judge() {
     # Closed sockets tell the relay so by ICMP. An INVITE that is too long for one packet inside
     # is so outside, too.
     tcpdump -n -r "$uplink" "ip and not (host $APP_ADDRESS and host $RELAY_HOST and
-        ((udp and port $TLS_PORT) or (ip[6:2] & 0x1fff != 0 and ip[9] = 17) or icmp[0] = 3))" >"$WORK/found" 2>/dev/null
+        ((udp and port $TLS_PORT) or (ip[6:2] & 0x1fff != 0 and ip[9] = 17) or icmp[0] = 3))" \
+        >"$WORK/found" 2>/dev/null || echo "tcpdump fails" >"$WORK/found"
     is_none "$name: the uplink has DTLS with the relay and nothing else"
 }
 
