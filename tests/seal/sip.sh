@@ -10,39 +10,15 @@
 . "$(dirname "$0")/../interop/lib.sh"
 interop_enter "$0" "$@"
 . "$INTEROP_DIR/local/place.sh"
+. "$TREE/tests/seal/user.sh"
 
 STUN=$PEER
 CALL_SECONDS=4
 # PCMU, 20 ms a packet; half of them, for a machine that has other things to do.
 LEAST_PACKETS=$((CALL_SECONDS * 50 / 2))
-HERE_ID=1000
 
 # What apps find inside (relay/seal/place.h), and what peers may be told.
 KNOWN='^(192\.0\.2\.2|10\.99\.1\.[12]|fd63:616c:6c76::2)$'
-
-# --- an ordinary user -------------------------------------------------------------------
-
-# The prefix that makes a command the user's; root of a namespace of one user cannot become another.
-user_make() {
-    local become="setpriv --reuid $HERE_ID --regid $HERE_ID --clear-groups"
-    chmod 711 "$WORK"
-    mkdir "$WORK/home" "$WORK/runtime" "$WORK/pcap"
-    # Where the user may read it, whoever's the tree is.
-    cp "$CALLVEIL" "$WORK/callveil"
-    CALLVEIL=$WORK/callveil
-    if [ "$(awk '{ print $3; exit }' /proc/self/uid_map)" -le $HERE_ID ]; then
-        become="unshare --user --map-user=$HERE_ID --map-group=$HERE_ID"
-    fi
-    # LSan needs ptrace, which our processes forbid.
-    cat >"$WORK/as_user" <<END
-own() { [[ "$become" != setpriv* ]] || chown -R $HERE_ID:$HERE_ID "\$@"; }
-own "$WORK/home" "$WORK/runtime" \$(ls -d "$WORK"/local.conf 2>/dev/null)
-chmod 700 "$WORK/home" "$WORK/runtime"
-exec $become env HOME="$WORK/home" XDG_RUNTIME_DIR="$WORK/runtime" \
-    ASAN_OPTIONS=detect_leaks=0:exitcode=99 "\$@"
-END
-    LOCAL_WRAPPER="bash $WORK/as_user"
-}
 
 # --- phones -----------------------------------------------------------------------------
 
@@ -228,6 +204,7 @@ call() {
 
 place_enter "a sealed SIP phone"
 user_make
+mkdir "$WORK/pcap"
 tone_make "$WORK/tone.wav"
 # baresip answers checks of its second address from its first, and fails them one after another.
 in_peer ip addr del $PEER2/24 dev eth0
