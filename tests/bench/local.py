@@ -254,8 +254,9 @@ def measure(names, command):
     pids = {name: [int(p) for p in some.split("+")]
             for name, some in (pair.split("=") for pair in names.split(",") if pair)}
     before = {name: sum(map(cpu_seconds, some)) for name, some in pids.items()}
-    run = subprocess.run([*os.environ.get("BENCH_ENTER", "").split(), sys.executable, LOADS, *command],
-                         capture_output=True, text=True, timeout=120)
+    enter = os.environ.get("BENCH_ENTER", "").split()
+    run = subprocess.run([*enter, sys.executable, LOADS, *command], capture_output=True, text=True,
+                         timeout=120)
     if run.returncode:
         sys.exit(run.stderr.strip().splitlines()[-1])
     used = {name: sum(map(cpu_seconds, some)) - before[name] for name, some in pids.items()}

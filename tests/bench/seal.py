@@ -45,11 +45,13 @@ def shares(results):
         unit = name + "-cpu-s"
         used = [v[unit] / v["round-trips"] * 1e6 for v in results.get(("udp", "callveil"), [])]
         if used:
-            print(f"{'udp':10} {'callveil':18} {local.spread(used, 2):32} CPU-us per round trip of {name}")
+            print(f"{'udp':10} {'callveil':18} {local.spread(used, 2):32} "
+                  f"CPU-us per round trip of {name}")
         for test in ("bulk-down", "bulk-up"):
             used = [1000 * v[unit] / v["MB"] for v in results.get((test, "callveil"), [])]
             if used:
-                print(f"{test:10} {'callveil':18} {local.spread(used, 2):32} CPU-ms per MB of {name}")
+                print(f"{test:10} {'callveil':18} {local.spread(used, 2):32} "
+                      f"CPU-ms per MB of {name}")
 
 
 def noise(results, test, what, function):

@@ -88,7 +88,8 @@ start_bench_slirp4netns() {
     background_pids+=($!)
 }
 
-# pids_of SUBJECT: name=pid[+pid...],... as local.py wants them.
+# pids_of SUBJECT: name=pid[+pid...],... as local.py wants them. Asked before the first round: some
+# of those that a starting time has started are there for a while.
 pids_of() {
     local others
     if [ "$1" = callveil ]; then
@@ -108,7 +109,7 @@ note() {
     shift 3
     for _ in 1 2; do
         line=$(BENCH_ENTER="nsenter -t ${inside[$subject]} -n" /usr/bin/python3 "$BENCH/local.py" \
-            measure "$(pids_of "$subject")" "$@" 2>"$WORK/measure.err") && break
+            measure "${pids[$subject]}" "$@" 2>"$WORK/measure.err") && break
         [ "$subject" != callveil ] || die "$test, $subject" "$WORK/measure.err"
         echo "$round $test $subject failed: $(tail -n 1 "$WORK/measure.err")" |
             tee -a "$WORK/failed" >&2
@@ -172,6 +173,10 @@ if [ -f "$WORK/local.conf" ]; then
     chmod 600 "$WORK/home/alone.conf"
 fi
 sleep 1
+declare -A pids
+for subject in $ALL; do
+    pids[$subject]=$(pids_of "$subject")
+done
 for ((n = 1; n <= ROUNDS; n++)); do
     round "$n"
 done
