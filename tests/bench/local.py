@@ -5,7 +5,8 @@
     bulk down|up PATH BYTES       MB/s
     udp PATH SECONDS              round trips per second of 8 associations, 8 datagrams each under way
     rtt PATH N                    median and 99th percentile of N round trips, in microseconds
-    measure PIDS COMMAND...       runs one of the above; adds the CPU seconds of each process
+    measure PIDS COMMAND...       runs one of the above, by way of $BENCH_ENTER; adds the CPU seconds
+                                  of each process
     summary FILE                  medians and ranges of what local.sh wrote down
 
 PATH is direct, socks:HOST:PORT, direct-tcp, socks-tcp:HOST:PORT, or turn-udp:HOST:PORT:USER:PASSWORD
@@ -30,6 +31,7 @@ PEER = "10.99.1.2"
 N_FLOWS, WINDOW, SIZE = 8, 8, 172
 BLOCK = 1 << 18
 NOISE = "dante-again"  # the second of a pair of the same
+LOADS = os.path.abspath(__file__)
 
 
 # ---- the peer ----
@@ -252,7 +254,8 @@ def measure(names, command):
     pids = {name: [int(p) for p in some.split("+")]
             for name, some in (pair.split("=") for pair in names.split(",") if pair)}
     before = {name: sum(map(cpu_seconds, some)) for name, some in pids.items()}
-    run = subprocess.run([sys.executable, __file__, *command], capture_output=True, text=True,
+    enter = os.environ.get("BENCH_ENTER", "").split()
+    run = subprocess.run([*enter, sys.executable, LOADS, *command], capture_output=True, text=True,
                          timeout=120)
     if run.returncode:
         sys.exit(run.stderr.strip().splitlines()[-1])
@@ -364,4 +367,5 @@ def main(argv):
         sys.exit(__doc__)
 
 
-main(sys.argv[1:])
+if __name__ == "__main__":
+    main(sys.argv[1:])
