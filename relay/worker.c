@@ -18,8 +18,7 @@
 #include "relay/turn/turn.h"
 
 #define WORKER_SWEEP_S       1
-#define WORKER_FLOWS_FRESH_S 5 /* an answer that was too late for its question is good this long   \
-                                */
+#define WORKER_FLOWS_FRESH_S 5 /* how long an answer that was too late for its question serves */
 
 struct letter {
     struct list link;

@@ -38,8 +38,8 @@
 #define HTTP_IDLE_S      5 /* between two reads; conns.h has the total */
 #define HTTP_BACKLOG     64
 /* On the local proxy, calls share this thread: a flood of connections gets a few at a time. */
-#define HTTP_ACCEPTS   8
-#define HTTP_ACCEPT_US 4000
+#define HTTP_ACCEPTS   4
+#define HTTP_ACCEPT_US 2000
 #define HTTP_TOKEN_LEN 32 /* as its SHA-256: comparing takes equal time for any length */
 
 #define HTTP_TEXT "text/plain; charset=utf-8"

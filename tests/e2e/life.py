@@ -122,16 +122,17 @@ def invite(relay, *arguments):
     return found and found.group(1).decode()
 
 
-def within(seconds, condition):
+def within(seconds, condition, pause=0.05):
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
             return False
-        time.sleep(0.05)
+        time.sleep(pause)
     return True
 
 
 def may_allocate(relay, user, password):
+    """Not to be asked often: unauthenticated-rate has an eye on the first request of each."""
     client = Client(relay.server, user=user, password=password)
     try:
         client.allocate()
@@ -149,7 +150,7 @@ def test_invite(folder):
     password = invite(relay, "dora")
     check("an invitation prints a link", password is not None)
     check("an invited user may allocate seconds later, without a restart",
-          within(5, lambda: may_allocate(relay, "dora", password)), relay.text())
+          within(5, lambda: may_allocate(relay, "dora", password), 0.3), relay.text())
     before = relay.stats()["counters"]["allocations"]
     clients = [Client(relay.server, user="dora", password=password, transport=t)
                for t in ("udp", "tcp")]
@@ -180,7 +181,7 @@ def test_invite(folder):
     os.remove(f"{folder}/users.conf")
     again = invite(relay, "dora")
     check("and taken up again when it is mended",
-          within(5, lambda: may_allocate(relay, "dora", again)), relay.text())
+          within(5, lambda: may_allocate(relay, "dora", again), 0.3), relay.text())
     for call, name in zip(others, ("UDP", "TLS")):
         check(f"somebody else's call over {name} lost nothing meanwhile", call.stop(),
               f"{call.error} lost {call.lost} of {call.sent}")

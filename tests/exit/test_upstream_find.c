@@ -442,6 +442,26 @@ START_TEST(streams_are_down_when_a_relay_that_might_carry_them_is)
 }
 END_TEST
 
+/* The search goes on behind the url that was lost, asks nobody, and so knows nothing. */
+START_TEST(a_relay_lost_as_soon_as_it_was_found_is_down_and_looked_for_again)
+{
+    struct fake_server *a;
+
+    w = world_new(0);
+    a = world_server(w, SERVER_A);
+    world_url(w, 0, HOST_A, LISTEN_TCP);
+    world_go(w, 0);
+    assert_at(true, SERVER_A);
+    a->refuses = -ECONNREFUSED;
+    world_drop(w, a);
+    world_settle(w);
+    assert_state(true, UPSTREAM_DOWN);
+    a->refuses = 0;
+    world_pass_ms(w, 5000);
+    assert_at(true, SERVER_A);
+}
+END_TEST
+
 START_TEST(a_name_that_does_not_exist_shows)
 {
     w = world_new(0);
@@ -581,6 +601,7 @@ static Suite *suite(void)
     tcase_add_test(t, a_refusal_shows);
     tcase_add_test(t, a_relay_without_rfc_6062_is_not_down_and_is_asked_again_in_five_minutes);
     tcase_add_loop_test(t, streams_are_down_when_a_relay_that_might_carry_them_is, 0, 2);
+    tcase_add_test(t, a_relay_lost_as_soon_as_it_was_found_is_down_and_looked_for_again);
     tcase_add_test(t, a_name_that_does_not_exist_shows);
     tcase_add_test(t, a_machine_without_a_network_shows);
     tcase_add_test(t, silence_shows);

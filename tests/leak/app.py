@@ -26,10 +26,10 @@ CONNECT, BIND, ASSOCIATE = 1, 2, 3
 
 # How long the proxy may keep an app waiting for an answer: ten seconds to see that a relay is
 # silent, and what there was to wait for before. And a stream for its end once the relay is gone
-# without a word, which only the relay's silence on another connection can show; a TCP of its own
-# would wait for a quarter of an hour.
+# without a word, which only the relay's silence on another connection can show (asked every 20 s,
+# and given 12); a TCP of its own would wait for a quarter of an hour.
 ANSWER_S = 15
-STREAM_S = 30
+STREAM_S = 40
 PAUSE_S = 0.2
 # Datagrams may be lost; this client asks for a TURN allocation once, where others ask again.
 SILENCE_S = 1.0
@@ -113,12 +113,29 @@ def echoed(s, data):
 
 # ---- flows ----
 
-class Flow:
+class Record:
+    """How a flow's steps ended; appended to by one thread only."""
+
+    def __init__(self, name):
+        self.name = name
+        self.events = []
+
+    def since(self, start, end=None):
+        """Steps that began in that time."""
+        return [e for e in list(self.events) if start <= e.start and (end is None or e.start < end)]
+
+    def succeeded_after(self, start):
+        """Seconds from `start` until a step that began later had succeeded, or None."""
+        return next((e.start + e.seconds - start for e in self.since(start) if e.what == "ok"),
+                    None)
+
+
+class Flow(Record):
     """`step` is repeated; what it keeps open between steps, drop() lets go."""
 
     def __init__(self, app, name):
-        self.app, self.name = app, name
-        self.events = []
+        super().__init__(name)
+        self.app = app
         self.n_steps = 0
         app.lab.thread("app", self.run)
 
@@ -143,17 +160,6 @@ class Flow:
 
     def drop(self):
         pass
-
-    # What the cases ask; events are appended by the flow's thread only.
-
-    def since(self, start, end=None):
-        """Steps that began in that time."""
-        return [e for e in list(self.events) if start <= e.start and (end is None or e.start < end)]
-
-    def succeeded_after(self, start):
-        """Seconds from `start` until a step that began later had succeeded, or None."""
-        return next((e.start + e.seconds - start for e in self.since(start) if e.what == "ok"),
-                    None)
 
 
 def word_for(e):
@@ -369,7 +375,17 @@ class OddFlow(Flow):
         self.association = None
 
 
-class App:
+class Flows:
+    """What the cases ask of an app, wherever it runs: `flows`, Records by their names."""
+
+    def all_records(self):
+        return list(self.flows.values())
+
+    def all_succeeded_after(self, start, names=None):
+        return all(self.flows[n].succeeded_after(start) is not None for n in names or self.flows)
+
+
+class App(Flows):
     """All flows. `turn_credentials` is a function: they are new after each start of `local`."""
 
     def __init__(self, lab, turn_credentials):
@@ -399,5 +415,5 @@ class App:
     def stop(self):
         self.stopping.set()
 
-    def all_succeeded_after(self, start, names=None):
-        return all(self.flows[n].succeeded_after(start) is not None for n in names or self.flows)
+    def all_records(self):
+        return [*super().all_records(), self.odd]

@@ -104,8 +104,7 @@ class Report:
         return 1 if self.n_bad or not self.n else 0
 
 
-def run_all(names, folder, jobs, script=os.path.abspath(__file__)):
-    """`script`: what runs one case, as this one does with --inside."""
+def run_all(names, folder, jobs, script):
     report, argv = Report(), spaces()
     if argv is None:
         report.line("ok - the leak test # SKIP no namespaces here")
@@ -120,7 +119,9 @@ def run_all(names, folder, jobs, script=os.path.abspath(__file__)):
     return report.end()
 
 
-def main():
+def main(table, inside, script):
+    """The command line of a suite: `table` has its cases, inside() runs one, within a lab's
+    namespaces, as a process of `script` with --inside."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--list", action="store_true", help="the cases' names")
     parser.add_argument("--jobs", type=int, default=6, help="cases at a time")
@@ -129,19 +130,19 @@ def main():
     parser.add_argument("case", nargs="*")
     options = parser.parse_args()
     if options.list:
-        print("\n".join(cases.CASES))
+        print("\n".join(table))
         return 0
     if options.inside:
-        return cases.run(options.inside, options.keep)
-    unknown = [name for name in options.case if name not in cases.CASES]
+        return inside(options.inside, options.keep)
+    unknown = [name for name in options.case if name not in table]
     if unknown:
         parser.error(f"no case \"{unknown[0]}\"; see --list")
-    names = options.case or list(cases.CASES)
+    names, script = options.case or list(table), os.path.abspath(script)
     if options.keep:
-        return run_all(names, os.path.abspath(options.keep), options.jobs)
+        return run_all(names, os.path.abspath(options.keep), options.jobs, script)
     with tempfile.TemporaryDirectory() as folder:
-        return run_all(names, folder, options.jobs)
+        return run_all(names, folder, options.jobs, script)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(cases.CASES, cases.run, __file__))

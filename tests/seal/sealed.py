@@ -64,13 +64,9 @@ class SealedWorld(world.World):
         if is_root():
             os.chown(path, USER_ID, USER_ID)
 
-    def restart_local(self):
+    def local_argv(self):
         self.own(f"{self.folder}/local.conf")
-        argv = [*self.user, self.callveil, "local", "-c", f"{self.folder}/local.conf"]
-        self.local = self.lab.run("app", argv, "local")
-        if until(lambda: self.state()[0] == "ready" or not self.local.runs(), 20) is None \
-                or not self.local.runs():
-            raise place.LabError(f"local does not start: {self.local.text()}")
+        return [*self.user, self.callveil, "local", "-c", f"{self.folder}/local.conf"]
 
     # ---- sealed programs ----
 
@@ -102,6 +98,8 @@ class SealedWorld(world.World):
     def begin(self, **local):
         self.start_relay()
         self.start_local(**local)
+        if until(lambda: self.state()[0] == "ready", 20) is None:
+            raise place.LabError(f"local is not ready: {self.local.text()}")
 
     def talks(self, what):
         """All ways that should work do. Return: when."""
@@ -134,9 +132,9 @@ class SealedWorld(world.World):
             self.check("the relay ends well", status == 0, f"{status}\n{self.relay.text()[-2000:]}")
 
 
-def run(name, folder, case):
-    """As world.run(), with this world."""
-    world.World, before = SealedWorld, world.World
+def run(name, folder, case, kind=SealedWorld):
+    """As world.run(), with this kind of world."""
+    world.World, before = kind, world.World
     try:
         return world.run(name, folder, case)
     finally:

@@ -263,7 +263,7 @@ static void find_next_address(struct find *f)
 static void find_search(struct find *f, size_t url, size_t url_end)
 {
     f->searching = true;
-    f->only_442 = f->streams;
+    f->only_442 = f->streams && url == 0; /* only a whole search can tell */
     f->url = url;
     f->url_end = url_end;
     find_next_url(f);
