@@ -263,6 +263,7 @@ __attribute__((noreturn)) static void keeper_main(int control, int link)
      * away; this does so whatever the namespaces. */
     prctl(PR_SET_DUMPABLE, 0);
     keeper_serve(control, link);
+    (void)rules_refuse_all(ready.why); /* without it the app is as dark, but waits */
     _exit(0);
 }
 

@@ -6,7 +6,7 @@
  * transparent socket for each peer that has something to say to the app.
  *
  * It ends with `callveil run` or with the gate, whichever is first, and the way out with
- * it: the app goes dark.
+ * it: the app goes dark, and is told so by each thing that it tries.
  *
  * Limits: KEEPER_RATE sockets a second, KEEPER_BURST at once.
  */

@@ -72,7 +72,7 @@ static const char rules[] =
     "  }\n"
     "}\n";
 
-int rules_load(char why[SEAL_WHY_LEN])
+static int rules_run(const char *commands, char why[SEAL_WHY_LEN])
 {
     struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT);
     const char *said;
@@ -80,7 +80,7 @@ int rules_load(char why[SEAL_WHY_LEN])
 
     if (!nft)
         return seal_fail(why, "libnftables does not start");
-    if (nft_ctx_buffer_error(nft) != 0 || nft_run_cmd_from_buffer(nft, rules) != 0) {
+    if (nft_ctx_buffer_error(nft) != 0 || nft_run_cmd_from_buffer(nft, commands) != 0) {
         said = nft_ctx_get_error_buffer(nft);
         r = seal_fail(why,
                       "the kernel refuses the rules (%.*s); it needs nf_tables, nft_tproxy and "
@@ -90,4 +90,17 @@ int rules_load(char why[SEAL_WHY_LEN])
     }
     nft_ctx_free(nft);
     return r;
+}
+
+int rules_load(char why[SEAL_WHY_LEN])
+{
+    return rules_run(rules, why);
+}
+
+/* What has no mark is refused. With the mark and without a catching socket it would be dropped in
+ * silence: a reset or an ICMP error in the name of an address that the namespace does not have
+ * finds no route. */
+int rules_refuse_all(char why[SEAL_WHY_LEN])
+{
+    return rules_run("flush chain inet callveil catch", why);
 }

@@ -6,7 +6,8 @@
  * address goes to the gate as well: a resolv.conf that the system has replaced meanwhile
  * (a laptop changes networks) may name a stub resolver there, which is not inside.
  *
- * Flow: the keeper loads them once, inside the new namespace.
+ * Flow: the keeper loads them once, inside the new namespace; at the gate's end it takes back
+ * what leads there, so that the app is refused everything at once and does not wait for nobody.
  */
 #pragma once
 
@@ -14,3 +15,5 @@
 
 /* Return: 0, or -1 and why. */
 int rules_load(char why[SEAL_WHY_LEN]);
+/* Nothing is caught any more, and so all of it refused. Return: 0, or -1 and why. */
+int rules_refuse_all(char why[SEAL_WHY_LEN]);

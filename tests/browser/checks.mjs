@@ -22,7 +22,7 @@ export function exitStatus() {
 }
 
 // The addresses a description gives away. "o=" holds a constant, "0.0.0.0" says nothing.
-function addressesIn(sdp) {
+export function addressesIn(sdp) {
   const lines = sdp.split(/\r?\n/).filter((line) => /^(a=candidate:|a=rtcp:|c=)/.test(line));
   const words = lines.flatMap((line) => line.split(/\s+/));
   const isAddress = (word) => /^(\d+\.){3}\d+$|^[0-9a-f]*:[0-9a-f:]*:|\.local$/i.test(word);
@@ -47,13 +47,15 @@ export function checkMedia(name, side, result) {
     result.received === N_MESSAGES && result.inOrder, result);
 }
 
-// `program` may be a wrapper that starts /usr/bin/chromium somewhere else.
+// `program` may be a wrapper that starts /usr/bin/chromium somewhere else. Root's has no sandbox.
 export function launchChromium(args = [], program = "/usr/bin/chromium") {
+  const isRoot = process.getuid() === 0;
   return chromium.launch({
     executablePath: program,
     headless: false, // playwright's own headless flag means its own build; Debian's takes this one:
+    chromiumSandbox: !isRoot,
     args: [
-      "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+      "--headless=new", "--disable-gpu", "--disable-quic", "--no-first-run",
       "--disable-background-networking", "--disable-component-update", "--disable-sync",
       "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
       // The suite's certificate is self-signed; TURN over TLS asks the same verifier as https.

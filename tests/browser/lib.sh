@@ -6,7 +6,7 @@
 #     browsers, callveil local  relay 10.97.0.1
 #
 # Three network namespaces; the router is the suite's own one. A suite enters it by
-# interop_enter (tests/interop/lib.sh), sources this, and calls make_network.
+# interop_enter (tests/interop/lib.sh), sources this, and calls network_or_skip.
 
 export RELAY_ADDRESS=10.97.0.1 LAPTOP_ADDRESS=10.99.0.2 FAR_ADDRESS=10.98.0.2
 export ROUTER_ADDRESS=10.99.0.1
@@ -71,7 +71,46 @@ make_network() {
         echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
 }
 
-# --- the local proxy --------------------------------------------------------------------
+# --- what is beyond the relay -----------------------------------------------------------
+
+# resolver_start ADDRESS NAME LOG [in_SPACE]: answers for NAME and what is below it ("#": for
+# every name), and that there are no others.
+resolver_start() {
+    start_background "${@:4}" dnsmasq --keep-in-foreground --conf-file=/dev/null --user=root \
+        --pid-file= --no-resolv --no-hosts --bind-interfaces --listen-address="$1" \
+        --address="/$2/$FAR_ADDRESS" --local="/$2/" --local="/#/" --log-queries --log-facility="$3"
+}
+
+wait_for_site() {
+    local n
+    for n in {1..100}; do
+        in_far bash -c "exec 3<>/dev/tcp/$FAR_ADDRESS/443" 2>/dev/null && return
+        sleep 0.1
+    done
+    echo "# no site after 10 seconds" >&2
+    return 1
+}
+
+# What the machine's resolver would answer is right, so that to ask it is a leak and no failure.
+start_services() {
+    echo "nameserver $ROUTER_ADDRESS" >"$WORK/resolv.conf"
+    mount --bind "$WORK/resolv.conf" "$(readlink -f /etc/resolv.conf)" || return
+    resolver_start $ROUTER_ADDRESS '#' "$WORK/router-dns.log"
+    resolver_start $FAR_ADDRESS far.test "$WORK/far-dns.log" in_far
+    make_certificate
+    start_background in_far node "$BROWSER_DIR/site.mjs" $FAR_ADDRESS \
+        "$WORK/cert.pem" "$WORK/key.pem" $SCRIPT_NAME
+    wait_for_site || return
+    printf '#!/bin/sh\nexec nsenter --target %s --net /usr/bin/chromium "$@"\n' "$FAR" \
+        >"$WORK/far-chromium"
+    chmod +x "$WORK/far-chromium"
+}
+
+# --- the relay and the local proxy ------------------------------------------------------
+
+start_relay() {
+    relay_start "listen = $(relay_listen_on $RELAY_ADDRESS)"
+}
 
 # start_local LINE...: the laptop's `callveil local`, by DTLS and then TLS; LINEs go to [upstream].
 start_local() {

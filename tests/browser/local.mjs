@@ -10,12 +10,13 @@ import { openCall, finishCall, gatherOnly } from "./page.mjs";
 import {
   N_MESSAGES, WANTED, check, checkDescriptions, checkMedia, exitStatus, launchChromium,
 } from "./checks.mjs";
-import { packets, payloadBytes, startCapture } from "./capture.mjs";
+import {
+  captured, checkMediaOnWire, checkView, chromiumPage, openPeer, withPeer,
+} from "./calls.mjs";
 import { launchFirefox } from "./firefox.mjs";
 
 const {
-  RELAY_ADDRESS: relay, LAPTOP_ADDRESS: laptop, FAR_ADDRESS: far, ROUTER_ADDRESS: router,
-  SITE_NAME: siteName, ROUTER, FAR, WORK, STATS_TOKEN, RELAY_PID, MEDIA_PORT,
+  RELAY_ADDRESS: relay, SITE_NAME: siteName, WORK, STATS_TOKEN, RELAY_PID,
 } = process.env;
 const SITE = `https://${siteName}/`;
 const STATS = "http://127.0.0.1:9642/stats.json";
@@ -33,8 +34,6 @@ const FIREFOX_PREFS = {
   // Else what Firefox wants for itself goes out directly, name and all, once the proxy fails it.
   "network.proxy.allow_bypass": false,
 };
-// Camera and messages of one call are some hundred kilobytes.
-const MIN_MEDIA_BYTES = 60000;
 
 // --- the loopback TURN server's credential ------------------------------------------------
 
@@ -59,65 +58,10 @@ function checkCredential({ closed, hidden, turn }) {
 
 // --- pages --------------------------------------------------------------------------------
 
-async function chromiumPage(browser, url) {
-  const context = await browser.newContext({
-    ignoreHTTPSErrors: true, permissions: ["camera", "microphone"],
-  });
-  const page = await context.newPage();
-  await page.goto(url);
-  return page;
-}
-
-const openPeer = (browser) => chromiumPage(browser, `https://${far}/`);
-
 async function checkBrowsing(name, page) {
   const seen = await page.evaluate(() => [document.documentElement.dataset.script, location.host]);
   check(`${name}: a page by name loads through SOCKS5, and its script from another name runs`,
     seen[0] === "ran" && seen[1] === siteName, seen);
-}
-
-// --- what the wire and the peer saw ---------------------------------------------------------
-
-// Neighbour discovery and multicast membership stay on the link: no router passes them on.
-const NOT_OF_THE_LINK = "((ip and not igmp) or (ip6 and not icmp6 and ip6[6] != 0))";
-
-async function startCaptures(name) {
-  const file = (side) => `${WORK}/${side}-${name.replace(/\W+/g, "-")}.pcap`;
-  const [uplink, peer] = await Promise.all([
-    startCapture(ROUTER, "to-laptop", file("laptop")),
-    startCapture(FAR, "uplink", file("peer")),
-  ]);
-  return { uplink, peer, stop: () => Promise.all([uplink.stop(), peer.stop()]) };
-}
-
-function checkWire(name, { uplink, peer }) {
-  const strays = packets(uplink, `${NOT_OF_THE_LINK} and not dst host ${relay}`);
-  check(`${name}: nothing leaves the laptop for any address but the relay's`,
-    strays.length === 0, strays.slice(0, 10));
-  // The peer's own look-ups are answered by the router.
-  const seen = packets(peer,
-    `${NOT_OF_THE_LINK} and not src host ${relay} and not (src host ${router} and src port 53)`);
-  check(`${name}: nothing reaches the peer's network but from the relay's address`,
-    seen.length === 0, seen.slice(0, 10));
-}
-
-function checkMediaOnWire(name, { uplink, peer }) {
-  const udp = payloadBytes(uplink, `udp and dst host ${relay}`);
-  const tcp = payloadBytes(uplink, `tcp and dst host ${relay}`);
-  const others = packets(uplink, `udp and not dst port ${MEDIA_PORT}`);
-  check(`${name}: the media leaves the laptop by UDP, to the relay's port ${MEDIA_PORT} only`,
-    udp > MIN_MEDIA_BYTES && tcp < udp / 2 && // by TCP: pages, and what browsers want beside them
-    others.length === 0, { udp, tcp, others: others.slice(0, 5) });
-  if (peer) {
-    const bytes = payloadBytes(peer, `udp and src host ${relay}`);
-    check(`${name}: and reaches the peer by UDP`, bytes > MIN_MEDIA_BYTES, { bytes });
-  }
-}
-
-function checkView(name, side, result) {
-  check(`${name}: ${side} knows and uses no address for the other but the relay's`,
-    result.remoteAddress === relay &&
-    result.remoteAddresses.every((address) => address === relay), result);
 }
 
 // --- calls --------------------------------------------------------------------------------
@@ -152,19 +96,6 @@ async function call(name, a, b, { servers, peer }, duringCall) {
   ]);
   await duringCall?.();
   return results;
-}
-
-async function captured(name, body) {
-  const captures = await startCaptures(name);
-  try {
-    await body();
-  } catch (error) {
-    check(`${name}: the call works`, false, error.message);
-  } finally {
-    await captures.stop();
-  }
-  checkWire(name, captures);
-  return captures;
 }
 
 // A call between a page of the protected browser and the unprotected peer.
@@ -208,15 +139,6 @@ async function inChromium(args, body) {
     await body(browser);
   } finally {
     await browser.close();
-  }
-}
-
-async function withPeer(body) {
-  const peerBrowser = await launchChromium([], `${WORK}/far-chromium`);
-  try {
-    await body(peerBrowser);
-  } finally {
-    await peerBrowser.close();
   }
 }
 

@@ -18,41 +18,6 @@ interop_enter "$0" "$@"
 BROWSER_DIR=$(cd "$(dirname "$0")" && pwd)
 . "$BROWSER_DIR/lib.sh"
 
-# --- the network ------------------------------------------------------------------------
-
-# resolver_start ADDRESS NAME LOG [in_SPACE]: answers for NAME and what is below it ("#": for
-# every name), and that there are no others.
-resolver_start() {
-    start_background "${@:4}" dnsmasq --keep-in-foreground --conf-file=/dev/null --user=root \
-        --pid-file= --no-resolv --no-hosts --bind-interfaces --listen-address="$1" \
-        --address="/$2/$FAR_ADDRESS" --local="/$2/" --local="/#/" --log-queries --log-facility="$3"
-}
-
-wait_for_site() {
-    local n
-    for n in {1..100}; do
-        in_far bash -c "exec 3<>/dev/tcp/$FAR_ADDRESS/443" 2>/dev/null && return
-        sleep 0.1
-    done
-    echo "# no site after 10 seconds" >&2
-    return 1
-}
-
-# What the machine's resolver would answer is right, so that to ask it is a leak and no failure.
-start_services() {
-    echo "nameserver $ROUTER_ADDRESS" >"$WORK/resolv.conf"
-    mount --bind "$WORK/resolv.conf" "$(readlink -f /etc/resolv.conf)" || return
-    resolver_start $ROUTER_ADDRESS '#' "$WORK/router-dns.log"
-    resolver_start $FAR_ADDRESS far.test "$WORK/far-dns.log" in_far
-    make_certificate
-    start_background in_far node "$BROWSER_DIR/site.mjs" $FAR_ADDRESS \
-        "$WORK/cert.pem" "$WORK/key.pem" $SCRIPT_NAME
-    wait_for_site || return
-    printf '#!/bin/sh\nexec nsenter --target %s --net /usr/bin/chromium "$@"\n' "$FAR" \
-        >"$WORK/far-chromium"
-    chmod +x "$WORK/far-chromium"
-}
-
 # --- the local proxy --------------------------------------------------------------------
 
 # The SOCKS server beside the relay asks the far resolver, as the relay's clients do.
@@ -75,14 +40,15 @@ part() {
         node "$BROWSER_DIR/local.mjs" "$@"
 }
 
-browser_place "calls through the local proxy"
+network_or_skip "calls through the local proxy"
+own_home
 
 if ! start_services 2>"$WORK/services.err"; then
     fail "the network's services start" "$WORK/services.err"
     finish
 fi
 start_relay
-browser_local_start
+start_local
 
 part chromium
 part firefox

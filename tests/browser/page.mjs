@@ -7,14 +7,18 @@ export async function openCall({ servers, nMessages, offer, policy = "relay" }) 
   const pc = new RTCPeerConnection({ iceServers: servers, iceTransportPolicy: policy });
   const call = (window.call = { pc, received: 0, inOrder: true });
 
+  // The callee answers the caller's first message: Chromium may open a channel that it was offered
+  // before it tells of it, without a word, and lose what is sent in that moment.
   const onChannel = (channel) => {
+    const sendAll = () => {
+      for (let i = 0; i < nMessages; i++) channel.send(`${i} ${"z".repeat(i % 211)}`);
+    };
     channel.onmessage = ({ data }) => {
       call.inOrder &&= data === `${call.received} ${"z".repeat(call.received % 211)}`;
       call.received += 1;
+      if (offer && call.received === 1) sendAll();
     };
-    channel.onopen = () => {
-      for (let i = 0; i < nMessages; i++) channel.send(`${i} ${"z".repeat(i % 211)}`);
-    };
+    if (!offer) channel.onopen = sendAll;
   };
   if (offer) pc.ondatachannel = ({ channel }) => onChannel(channel);
   else onChannel(pc.createDataChannel("numbers"));

@@ -22,10 +22,6 @@ part() {
         env LOCAL_PID="$local_pid" RELAY_PID="$relay_pid" node "$BROWSER_DIR/$1.mjs" "${@:2}"
 }
 
-start_relay() {
-    relay_start "listen = $(relay_listen_on $RELAY_ADDRESS)"
-}
-
 network_or_skip "the stats page"
 own_home
 mkdir -p "$PICTURES"
