@@ -280,6 +280,61 @@ def programs(w):
     w.finish_sealed()
 
 
+def serve_ssh(w):
+    """sshd with the peers, for a key of the user's. Return: ssh's command line."""
+    folder = f"{w.folder}/work"
+    w.lab.sh("peer", "mount -t tmpfs none /run && mkdir /run/sshd")
+    for name in ("host", "id"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{folder}/{name}"],
+                       check=True, timeout=20)
+    w.own(f"{folder}/id")
+    with open(f"{folder}/sshd", "w") as f:
+        f.write(f"ListenAddress {place.PEER}:2222\nHostKey {folder}/host\n"
+                f"AuthorizedKeysFile {folder}/id.pub\nStrictModes no\nPidFile none\nUsePAM no\n"
+                "PermitRootLogin prohibit-password\nPasswordAuthentication no\n")
+    with open(f"{folder}/host.pub") as key, open(f"{folder}/known", "w") as f:
+        f.write(f"[{place.PEER}]:2222 {key.read()}")
+    # ssh(1) will not run for a user without a name.
+    with open("/etc/passwd") as old, open(f"{w.folder}/passwd", "w") as f:
+        f.write(f"zkquser:x:{sealed.USER_ID}:{sealed.USER_ID}::{w.folder}/home:/bin/sh\n"
+                + old.read())
+    w.lab.sh("app", f"mount --bind {w.folder}/passwd /etc/passwd")
+    sshd = w.lab.run("peer", ["/usr/sbin/sshd", "-D", "-e", "-f", f"{folder}/sshd"], "sshd")
+    w.check("sshd listens at the peer", sshd.says("Server listening"), sshd.text())
+    return ["ssh", "-F", "none", "-i", f"{folder}/id", "-o", "BatchMode=yes", "-o",
+            f"UserKnownHostsFile={folder}/known", "-p", "2222", f"root@{place.PEER}"]
+
+
+@case
+def dig_curl_and_ssh(w):
+    """Programs that people know, with servers that they know."""
+    w.begin()
+    name = f"{place.NAME_MARK.decode()}1.{place.FAR_DOMAIN}"
+    for option in ("+notcp", "+tcp"):
+        done = w.run("dig", "+short", "+time=5", "+tries=1", option, name, "A", name, "AAAA")
+        w.check(f"dig {option} has both addresses of a name",
+                done.stdout.split() == [place.PEER, place.PEER6], done)
+    done = w.run("dig", "+time=5", "+tries=1", f"none.{name}x", "A")
+    w.check("and none of a name that does not exist", "NXDOMAIN" in done.stdout, done)
+    os.mkdir(f"{w.folder}/www")
+    body = os.urandom(5 << 20)
+    with open(f"{w.folder}/www/body", "wb") as f:
+        f.write(body)
+    web = w.lab.run("peer", [PYTHON, "-u", "-m", "http.server", "-d", f"{w.folder}/www", "8080"],
+                    "web")
+    web.says("Serving")
+    done = w.run("curl", "-sS", "--max-time", "30", f"http://{name}:8080/body", text=False)
+    w.check("curl gets a page of 5 MiB, whole", done.stdout == body, done.stderr)
+    w.check("from the relay, as the server saw it", web.text().count(place.RELAY) == 1,
+            web.text())
+    if w.is_root:
+        done = w.run(*serve_ssh(w), "echo ${SSH_CONNECTION%% *}; cat >/dev/null; exit 7",
+                     input="x" * 3000000, stdin=None)
+        w.check("ssh runs a command there, from the relay",
+                (done.stdout, done.returncode) == (place.RELAY + "\n", 7), done)
+    w.finish_sealed()
+
+
 @case
 def statuses_and_streams(w):
     w.begin()
