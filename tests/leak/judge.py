@@ -29,7 +29,7 @@ from frames import ICMP, ICMP6, TCP, UDP
 MLD = (130, 131, 132, 143)
 ROUTER_DISCOVERY = (133, 134)
 NEIGHBOUR_DISCOVERY = (135, 136)
-MAX_FINDINGS = 30
+MAX_FINDINGS = 60
 EPHEMERAL = re.compile(r" (3276[89]|327[7-9]\d|32[89]\d\d|3[3-9]\d\d\d|[45]\d{4}|6[0-5]\d{3})\b")
 
 

@@ -22,6 +22,8 @@ CALLVEIL = os.path.abspath(os.environ.get("CALLVEIL", TREE + "/build/relay/callv
 
 USER, PASSWORD, TOKEN = "zkquser", "zkqsesame opens", "zkqtoken"
 
+MAX_DETAIL = 70  # lines; a judge's findings fit in
+
 # What is waited for, in seconds. The app has a right to an answer in ANSWER_S; these are about
 # `local` noticing, and coming back by itself.
 READY_S = 20
@@ -103,7 +105,7 @@ class World:
         self.n_bad += not good
         print(f"{'ok' if good else 'not ok'} - {self.name}: {what}")
         if not good and detail:
-            print("\n".join("# " + line for line in str(detail).splitlines()[-30:]))
+            print("\n".join("# " + line for line in str(detail).splitlines()[-MAX_DETAIL:]))
 
     def note(self, what):
         print(f"# {self.name}: {what}")

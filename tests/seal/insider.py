@@ -27,10 +27,10 @@ NAME_MARK, PAYLOAD_MARK, DOMAIN, PORT, IPV4, IPV6 = sys.argv[1:]
 numbers = itertools.count()
 
 
-def place(host, kind):
+def place(host, kind, family=0):
     if host == "name":
         host = f"{NAME_MARK}{next(numbers)}.{DOMAIN}"
-    return socket.getaddrinfo(host, int(PORT), type=kind)[0]
+    return socket.getaddrinfo(host, int(PORT), family, kind)[0]
 
 
 def echoed(s, data):
@@ -106,7 +106,7 @@ class Datagrams(Stream):
 
     def exchange(self):
         if self.host == "name":  # a new one each time, from the same port as programs do
-            self.s.connect(place(self.host, self.kind)[4])
+            self.s.connect(place(self.host, self.kind, self.s.family)[4])
         self.s.settimeout(SILENCE_S)
         data = payload()
         try:
