@@ -390,6 +390,7 @@ def type_at(w, argv, keys, seconds=20):
         except OSError:
             break
         if keys and keys[0][0] in shown.decode(errors="replace"):
+            time.sleep(0.5)  # what is typed while the terminal changes hands is thrown away
             os.write(fd, keys[0][1].encode())
             keys = keys[1:]
             shown = shown if keys else shown + b"<all typed>"
