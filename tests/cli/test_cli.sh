@@ -5,47 +5,8 @@
 # mistake is answered with one line that says what to do.
 set -u
 
-bin=$(realpath "$1")
-dir=$(mktemp -d) || exit 1
-trap 'rm -rf "$dir"' EXIT
-n=0
-failed=0
-
-# run STATUS ARG...: runs the binary and keeps its output in $dir/out and $dir/err.
-run() {
-    expected=$1
-    shift
-    "$bin" "$@" >"$dir/out" 2>"$dir/err" </dev/null
-    status=$?
-    [ "$status" -eq "$expected" ]
-}
-
-# check "promise" COMMAND...: one test.
-check() {
-    promise=$1
-    shift
-    n=$((n + 1))
-    if "$@"; then
-        echo "ok $n - $promise"
-    else
-        echo "not ok $n - $promise"
-        echo "# status ${status-}; stdout and stderr:"
-        sed 's/^/#   /' "$dir/out" "$dir/err"
-        failed=1
-    fi
-}
-
-out_has() { grep -qF -- "$1" "$dir/out"; }
-err_has() { grep -qF -- "$1" "$dir/err"; }
-err_is_one_line() { [ "$(wc -l <"$dir/err")" -eq 1 ]; }
-silent() { [ ! -s "$dir/$1" ]; }
-
-# refused TEXT ARG...: exit 2, nothing on stdout, one line on stderr that holds TEXT.
-refused() {
-    text=$1
-    shift
-    run 2 "$@" && silent out && err_is_one_line && err_has "$text"
-}
+# shellcheck source=tests/cli/lib.sh
+. "$(dirname "$0")/lib.sh"
 
 # ---- callveil itself ----
 
@@ -73,14 +34,14 @@ check "no argument is wrong usage" no_arguments
 check "the version is printed" version --version
 check "every command is explained" every_command_is_explained
 check "an unknown command gets a guess" \
-    refused 'unknown command "crednetial" (did you mean "credential"?)' crednetial
-check "a command unlike any other gets none" refused 'unknown command "xyzzy"; see' xyzzy
+    refused 2 'unknown command "crednetial" (did you mean "credential"?)' crednetial
+check "a command unlike any other gets none" refused 2 'unknown command "xyzzy"; see' xyzzy
 check "help on an unknown command gets a guess" \
-    refused 'unknown command "rely" (did you mean "relay"?)' help rely
+    refused 2 'unknown command "rely" (did you mean "relay"?)' help rely
 check "an unknown option gets a guess" \
-    refused 'unknown option "--verison" (did you mean "--version"?)' --verison
-check "an empty command is refused" refused 'unknown command ""' ""
-check "unprintable bytes are not echoed" refused 'a\x1b[2J' "$(printf 'a\033[2J')"
+    refused 2 'unknown option "--verison" (did you mean "--version"?)' --verison
+check "an empty command is refused" refused 2 'unknown command ""' ""
+check "unprintable bytes are not echoed" refused 2 'a\x1b[2J' "$(printf 'a\033[2J')"
 check "a help that cannot be written is a failure" full_disk
 
 # ---- credential ----
@@ -130,7 +91,7 @@ names_the_file() {
 credential_refused() {
     text=$1
     shift
-    refused "callveil credential: $text" credential -c "$dir/relay.conf" "$@"
+    refused 2 "callveil credential: $text" credential -c "$dir/relay.conf" "$@"
 }
 too_long_a_name() { credential_refused "NAME is too long" "$(printf %0500d 0)"; }
 
@@ -159,17 +120,17 @@ check "an option without its value is refused" credential_refused "--ttl needs a
 check "each address is listed once, by protocol" lists_uris
 check "a wildcard address is not handed to clients" no_wildcard_uri
 check "a configuration without a secret is refused" \
-    refused "has no secret" credential -c "$dir/users.conf" alice
+    refused 2 "has no secret" credential -c "$dir/users.conf" alice
 check "a mistake in the configuration is pointed at" names_the_file
 check "a missing configuration is refused" \
-    refused "No such file" credential -c "$dir/none.conf" alice
+    refused 2 "No such file" credential -c "$dir/none.conf" alice
 
 # ---- demo: its command line; the call itself is a test of its own ----
 
-check "a demo of no length is refused" refused "callveil demo: --seconds: " demo --seconds 0
-check "a demo without end is refused" refused "callveil demo: --seconds: " demo --seconds 601
-check "the demo takes no arguments" refused 'unexpected argument "now"' demo now
-check "an unknown log level is refused" refused "callveil demo: --log-level: " \
+check "a demo of no length is refused" refused 2 "callveil demo: --seconds: " demo --seconds 0
+check "a demo without end is refused" refused 2 "callveil demo: --seconds: " demo --seconds 601
+check "the demo takes no arguments" refused 2 'unexpected argument "now"' demo now
+check "an unknown log level is refused" refused 2 "callveil demo: --log-level: " \
     demo --log-level loud
 
 echo "1..$n"

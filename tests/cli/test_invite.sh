@@ -3,49 +3,11 @@
 # Prints TAP. Everything stays in a folder of its own; no relay runs.
 set -u
 
-bin=$(realpath "$1")
-dir=$(mktemp -d) || exit 1
-trap 'rm -rf "$dir"' EXIT
+# shellcheck source=tests/cli/lib.sh
+. "$(dirname "$0")/lib.sh"
 export HOME="$dir/home" XDG_CONFIG_HOME=
 mkdir "$HOME"
-n=0
-failed=0
-
-# run STATUS ARG...: runs the binary and keeps its output in $dir/out and $dir/err.
-run() {
-    expected=$1
-    shift
-    "$bin" "$@" >"$dir/out" 2>"$dir/err" </dev/null
-    status=$?
-    [ "$status" -eq "$expected" ]
-}
-
-# check "promise" COMMAND...: one test.
-check() {
-    promise=$1
-    shift
-    n=$((n + 1))
-    if "$@"; then
-        echo "ok $n - $promise"
-    else
-        echo "not ok $n - $promise"
-        echo "# status ${status-}; stdout and stderr:"
-        sed 's/^/#   /' "$dir/out" "$dir/err"
-        failed=1
-    fi
-}
-
-out_has() { grep -qF -- "$1" "$dir/out"; }
-err_has() { grep -qF -- "$1" "$dir/err"; }
-silent() { [ ! -s "$dir/$1" ]; }
 mode_is() { [ "$(stat -c %a "$2")" = "$1" ]; }
-
-# refused STATUS TEXT ARG...: nothing on stdout, one line on stderr that holds TEXT.
-refused() {
-    wanted=$1 text=$2
-    shift 2
-    run "$wanted" "$@" && silent out && [ "$(wc -l <"$dir/err")" -eq 1 ] && err_has "$text"
-}
 
 cat >"$dir/relay.conf" <<CONF
 [relay]
