@@ -54,6 +54,7 @@ class SealedWorld(world.World):
             self.own(f"{self.folder}/{name}")
         self.user = as_user(self.folder)
         self.page = far.Echo(self.lab, "app", ["127.0.0.1", "::1", place.APP], 8099)
+        self.forbidden.append(self.page)
         with self.lab.at("app"):
             self.abstract = socket.socket(socket.AF_UNIX)
             self.abstract.bind("\0zkqabstract")
@@ -112,24 +113,7 @@ class SealedWorld(world.World):
     def finish_sealed(self, least=10, least_peers=4, encrypted=True, ends=True):
         if ends and self.local and self.local.runs():
             self.end_local()
-        uplink, peers = self.verdict(least, least_peers, encrypted)
-        for what, found in (("the uplink shows the relay and nothing else", uplink),
-                            ("peers see the relay and nobody else", peers)):
-            self.check(what, not found.findings,
-                       f"{found.n_found} findings in {found.n_frames} frames\n"
-                       + "\n".join(found.findings))
-        self.note(f"{uplink.n_frames} frames on the uplink, {uplink.n_relay} of them the relay's; "
-                  f"{peers.n_frames} with peers")
-        asked = set(self.isp_dns.asked)
-        self.check("the machine's resolver was asked for the relay's name at most",
-                   asked <= {place.RELAY_NAME}, asked)
-        self.check("the router and this machine were never reached",
-                   self.router_page.n_connections == 0 and self.router_page.n_datagrams == 0
-                   and self.page.n_connections == 0,
-                   (self.router_page.n_connections, self.page.n_connections))
-        if self.relay and self.relay.runs():
-            status = self.relay.end(15, 15)
-            self.check("the relay ends well", status == 0, f"{status}\n{self.relay.text()[-2000:]}")
+        self.judge_all(least, least_peers, encrypted)
 
 
 def run(name, folder, case, kind=SealedWorld):
