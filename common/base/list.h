@@ -55,3 +55,16 @@ static inline void list_remove(struct list *node)
     node->next->prev = node->prev;
     list_init(node);
 }
+
+/* The first entry of `taken` (list_take_all()) stands at the end of `to` again: whoever is told of
+ * it may remove any. Return: it, or NULL: no more are there. */
+static inline struct list *list_give_back(struct list *taken, struct list *to)
+{
+    struct list *first = taken->next;
+
+    if (list_empty(taken))
+        return NULL;
+    list_remove(first);
+    list_append(to, first);
+    return first;
+}

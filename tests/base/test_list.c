@@ -106,6 +106,30 @@ START_TEST(walking_an_empty_list_visits_nothing)
 }
 END_TEST
 
+START_TEST(what_was_taken_is_given_back_one_by_one)
+{
+    static const int given[] = {0, 1, 2, 4};
+    struct list taken, *it;
+    size_t n = 0;
+
+    append_all();
+    list_take_all(&head, &taken);
+    while ((it = list_give_back(&taken, &head))) {
+        ck_assert_uint_lt(n, 4);
+        ck_assert_int_eq(list_entry(it, struct item, link)->value, given[n]);
+        ck_assert_ptr_eq(head.prev, it);
+        if (given[n] == 1)
+            list_remove(&items[3].link); /* one that waits */
+        if (given[n] == 2)
+            list_remove(it);
+        n++;
+    }
+    ck_assert_uint_eq(n, 4);
+    assert_values((const int[]){0, 1, 4}, 3);
+    ck_assert(list_empty(&taken));
+}
+END_TEST
+
 START_TEST(all_entries_are_taken_at_once_and_in_order)
 {
     struct list taken, none;
@@ -137,6 +161,7 @@ static Suite *list_suite(void)
     tcase_add_test(t, removing_twice_is_harmless);
     tcase_add_test(t, the_current_entry_may_go_while_walking);
     tcase_add_test(t, walking_an_empty_list_visits_nothing);
+    tcase_add_test(t, what_was_taken_is_given_back_one_by_one);
     tcase_add_test(t, all_entries_are_taken_at_once_and_in_order);
     suite_add_tcase(s, t);
     return s;

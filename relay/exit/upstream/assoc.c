@@ -211,31 +211,31 @@ int assoc_open(struct exit *e, const struct assoc_want *want, const struct assoc
     return 0;
 }
 
+static struct assoc *assoc_next(struct upstream *x, struct list *taken)
+{
+    struct list *next = list_give_back(taken, &x->assocs);
+
+    return next ? list_entry(next, struct assoc, link) : NULL;
+}
+
 void assoc_pump(struct upstream *x, uint64_t now_ns)
 {
+    struct assoc *a;
     struct list now;
 
     /* Whoever opens another one meanwhile has it tried at once. */
     list_take_all(&x->assocs, &now);
-    while (!list_empty(&now)) {
-        struct assoc *a = list_entry(now.next, struct assoc, link);
-
-        list_remove(&a->link);
-        list_append(&x->assocs, &a->link);
+    while ((a = assoc_next(x, &now)))
         assoc_try(a, now_ns);
-    }
 }
 
 void assoc_lose_all(struct upstream *x, enum exit_result why)
 {
+    struct assoc *a;
     struct list now;
 
     list_take_all(&x->assocs, &now);
-    while (!list_empty(&now)) {
-        struct assoc *a = list_entry(now.next, struct assoc, link);
-
-        list_remove(&a->link);
-        list_append(&x->assocs, &a->link);
+    while ((a = assoc_next(x, &now))) {
         if (a->opened && a->carrier.session)
             assoc_lose(a, why);
         else if (!a->opened)

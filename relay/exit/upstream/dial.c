@@ -239,16 +239,11 @@ static bool dial_try(struct dial *d, uint64_t now_ns)
     }
 }
 
-static struct dial *dial_next(struct upstream *x, struct list *from)
+static struct dial *dial_next(struct upstream *x, struct list *taken)
 {
-    struct dial *d;
+    struct list *next = list_give_back(taken, &x->dials);
 
-    if (list_empty(from))
-        return NULL;
-    d = list_entry(from->next, struct dial, link);
-    list_remove(&d->link);
-    list_append(&x->dials, &d->link);
-    return d;
+    return next ? list_entry(next, struct dial, link) : NULL;
 }
 
 /* How many trunks would serve it and those that have waited for the same peer before it: the others
