@@ -11,6 +11,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/net/iov.h"
 #include "relay/listen/listen.h"
 
 struct dtls_front {
@@ -35,15 +36,11 @@ static struct dtls_client *dtls_client_of(struct client *client)
 static void dtls_client_send(struct client *client, const void *header, size_t header_len,
                              const void *payload, size_t payload_len, size_t n_padding)
 {
-    static const uint8_t zeros[4];
     struct dtls_client *c = dtls_client_of(client);
-    const struct iovec iov[3] = {
-        {.iov_base = (void *)header, .iov_len = header_len},
-        {.iov_base = (void *)payload, .iov_len = payload_len},
-        {.iov_base = (void *)zeros, .iov_len = n_padding},
-    };
+    struct iovec iov[IOV_MESSAGE];
 
-    if (dtls_session_send(c->session, iov, 3) < 0)
+    iov_message(iov, header, header_len, payload, payload_len, n_padding);
+    if (dtls_session_send(c->session, iov, IOV_MESSAGE) < 0)
         counter_add(&c->front->env->counters->drop_send, 1);
 }
 

@@ -15,6 +15,7 @@
 #include "common/base/clock.h"
 #include "common/base/list.h"
 #include "common/base/log.h"
+#include "common/net/iov.h"
 #include "common/wire/channel.h"
 #include "relay/listen/listen.h"
 
@@ -63,15 +64,11 @@ static void tcp_client_free(struct tcp_client *c)
 static void tcp_client_send(struct client *client, const void *header, size_t header_len,
                             const void *payload, size_t payload_len, size_t n_padding)
 {
-    static const uint8_t zeros[4];
     struct tcp_client *c = tcp_client_of(client);
-    const struct iovec iov[3] = {
-        {.iov_base = (void *)header, .iov_len = header_len},
-        {.iov_base = (void *)payload, .iov_len = payload_len},
-        {.iov_base = (void *)zeros, .iov_len = n_padding},
-    };
+    struct iovec iov[IOV_MESSAGE];
 
-    if (c->stream && stream_send(c->stream, iov, 3) < 0)
+    iov_message(iov, header, header_len, payload, payload_len, n_padding);
+    if (c->stream && stream_send(c->stream, iov, IOV_MESSAGE) < 0)
         counter_add(&c->listener->env->counters->drop_backlog, 1);
 }
 

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "common/net/dtls_client.h"
+#include "common/net/iov.h"
 #include "common/net/tls_client.h"
 #include "relay/exit/upstream/link_impl.h"
 
@@ -79,14 +80,10 @@ static void link_dtls_on_datagram(struct link_udp *u, const uint8_t *data, size_
 static void link_dtls_send(struct link *l, const void *header, size_t header_len,
                            const void *payload, size_t payload_len, size_t n_padding)
 {
-    static const uint8_t zeros[4];
-    const struct iovec iov[3] = {
-        {.iov_base = (void *)(uintptr_t)header, .iov_len = header_len},
-        {.iov_base = (void *)(uintptr_t)payload, .iov_len = payload_len},
-        {.iov_base = (void *)(uintptr_t)zeros, .iov_len = n_padding},
-    };
+    struct iovec iov[IOV_MESSAGE];
 
-    (void)dtls_client_send(link_dtls_of(l)->dtls, iov, 3);
+    iov_message(iov, header, header_len, payload, payload_len, n_padding);
+    (void)dtls_client_send(link_dtls_of(l)->dtls, iov, IOV_MESSAGE);
 }
 
 static int link_dtls_send_copy(struct link *l, const void *data, size_t len)

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/net/iov.h"
 #include "common/net/stream.h"
 #include "common/net/tls_client.h"
 #include "common/wire/channel.h"
@@ -85,14 +86,10 @@ static const struct stream_events link_stream_events = {
 static void link_stream_send(struct link *l, const void *header, size_t header_len,
                              const void *payload, size_t payload_len, size_t n_padding)
 {
-    static const uint8_t zeros[4];
-    const struct iovec iov[3] = {
-        {.iov_base = (void *)(uintptr_t)header, .iov_len = header_len},
-        {.iov_base = (void *)(uintptr_t)payload, .iov_len = payload_len},
-        {.iov_base = (void *)(uintptr_t)zeros, .iov_len = n_padding},
-    };
+    struct iovec iov[IOV_MESSAGE];
 
-    (void)stream_send(link_stream_of(l)->stream, iov, 3);
+    iov_message(iov, header, header_len, payload, payload_len, n_padding);
+    (void)stream_send(link_stream_of(l)->stream, iov, IOV_MESSAGE);
 }
 
 static int link_stream_send_copy(struct link *l, const void *data, size_t len)
