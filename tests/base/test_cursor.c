@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "common/base/cursor.h"
+#include "tests/support/suite.h"
 
 static const uint8_t bytes[] = {0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07};
 
@@ -144,12 +145,5 @@ static Suite *cursor_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(cursor_suite());
-    int n_failed;
-
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(cursor_suite());
 }

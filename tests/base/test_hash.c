@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/base/hash.h"
+#include "tests/support/suite.h"
 
 struct entry {
     int value;
@@ -164,12 +165,5 @@ static Suite *hash_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(hash_suite());
-    int n_failed;
-
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(hash_suite());
 }

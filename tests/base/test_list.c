@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "common/base/list.h"
+#include "tests/support/suite.h"
 
 struct item {
     int value;
@@ -169,12 +170,5 @@ static Suite *list_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(list_suite());
-    int n_failed;
-
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(list_suite());
 }

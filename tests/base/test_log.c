@@ -11,6 +11,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/net/addr.h"
+#include "tests/support/suite.h"
 
 static int real_stderr, captured;
 static char text[65536];
@@ -310,8 +311,6 @@ int main(void)
 {
     Suite *s = suite_create("base/log");
     TCase *tc = tcase_create("log");
-    SRunner *runner = srunner_create(s);
-    int n_failed;
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, a_line_has_time_and_level);
@@ -331,9 +330,5 @@ int main(void)
     tcase_add_test(tc, threads_share_a_call_site_s_limit);
     tcase_add_test(tc, errno_survives_a_line_that_cannot_be_written);
     suite_add_tcase(s, tc);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

@@ -7,6 +7,7 @@
 #include "conf/conf.h"
 #include "conf/option.h"
 #include "tests/conf/capture.h"
+#include "tests/support/suite.h"
 
 #define ARGS_MAX 8
 
@@ -298,8 +299,6 @@ int main(void)
 {
     Suite *s = suite_create("conf/command");
     TCase *tc = tcase_create("command");
-    SRunner *sr;
-    int n_failed;
 
     tcase_add_test(tc, check_says_ok_and_nothing_else);
     tcase_add_test(tc, check_reports_every_error_and_ends_with_2);
@@ -317,10 +316,5 @@ int main(void)
     tcase_add_test(tc, wrong_usage_ends_with_2);
     tcase_add_test(tc, defaults_on_a_full_disk_fail);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_set_fork_status(sr, CK_NOFORK);
-    srunner_run_all(sr, CK_ENV);
-    n_failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

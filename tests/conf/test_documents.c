@@ -8,6 +8,7 @@
 #include "conf/conf.h"
 #include "conf/option.h"
 #include "tests/conf/capture.h"
+#include "tests/support/suite.h"
 
 static char text[65536];
 
@@ -201,8 +202,6 @@ int main(void)
 {
     Suite *s = suite_create("conf/documents");
     TCase *tc = tcase_create("documents");
-    SRunner *sr;
-    int n_failed;
 
     tcase_add_loop_test(tc, every_option_is_in_its_samples_with_its_default, 0, N_OPTIONS);
     tcase_add_loop_test(tc, every_option_is_in_its_manuals_with_its_default, 0, N_OPTIONS);
@@ -212,10 +211,5 @@ int main(void)
     tcase_add_test(tc, the_sample_as_it_is_only_lacks_somebody_to_use_it);
     tcase_add_test(tc, every_option_and_section_has_its_help);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_set_fork_status(sr, CK_NOFORK);
-    srunner_run_all(sr, CK_ENV);
-    n_failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

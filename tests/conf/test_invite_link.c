@@ -5,6 +5,7 @@
 #include "conf/conf.h"
 #include "conf/invite_link.h"
 #include "conf/value.h"
+#include "tests/support/suite.h"
 
 #define PIN  "sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
 #define LINK "callveil://alice:pw@r.example/?"
@@ -220,8 +221,6 @@ int main(void)
 {
     Suite *s = suite_create("conf/invite_link");
     TCase *tc = tcase_create("invite_link");
-    SRunner *sr;
-    int n_failed;
 
     tcase_add_test(tc, a_link_holds_all_that_local_conf_needs);
     tcase_add_loop_test(tc, a_link_encodes_to_what_it_was, 0, N(canonical));
@@ -231,10 +230,5 @@ int main(void)
     tcase_add_test(tc, a_long_link_is_refused_unread);
     tcase_add_test(tc, no_reason_repeats_user_or_password);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_set_fork_status(sr, CK_NOFORK);
-    srunner_run_all(sr, CK_ENV);
-    n_failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

@@ -4,6 +4,7 @@
 
 #include "conf/conf.h"
 #include "tests/conf/capture.h"
+#include "tests/support/suite.h"
 
 /* A user, so that somebody can use it. */
 #define USER "[users]\nalice = a\n"
@@ -554,8 +555,6 @@ int main(void)
 {
     Suite *s = suite_create("conf/loader");
     TCase *tc = tcase_create("loader");
-    SRunner *sr;
-    int n_failed;
 
     tcase_add_test(tc, defaults_are_safe);
     tcase_add_test(tc, every_option_reaches_its_field);
@@ -580,10 +579,5 @@ int main(void)
     tcase_add_test(tc, no_message_repeats_a_secret);
     tcase_add_test(tc, messages_carry_no_raw_control_characters);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_set_fork_status(sr, CK_NOFORK);
-    srunner_run_all(sr, CK_ENV);
-    n_failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

@@ -4,6 +4,7 @@
 
 #include "conf/conf.h"
 #include "tests/conf/capture.h"
+#include "tests/support/suite.h"
 
 #define PIN   "sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
 #define RELAY "[upstream]\nurl = turns:r.example\nuser = a\npassword = b\n"
@@ -271,8 +272,6 @@ int main(void)
 {
     Suite *s = suite_create("conf/local");
     TCase *tc = tcase_create("local");
-    SRunner *sr;
-    int n_failed;
 
     tcase_add_test(tc, defaults_keep_to_loopback);
     tcase_add_test(tc, the_relay_s_options_have_their_defaults_but_no_listener);
@@ -285,10 +284,5 @@ int main(void)
     tcase_add_test(tc, a_socks_password_has_at_most_255_bytes);
     tcase_add_test(tc, no_message_repeats_the_password);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_set_fork_status(sr, CK_NOFORK);
-    srunner_run_all(sr, CK_ENV);
-    n_failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

@@ -9,6 +9,7 @@
 
 #include "conf/conf.h"
 #include "tests/conf/capture.h"
+#include "tests/support/suite.h"
 
 #define N_ROUNDS 4000
 
@@ -222,8 +223,6 @@ int main(void)
 {
     Suite *s = suite_create("conf/mutations");
     TCase *tc = tcase_create("mutations");
-    SRunner *sr;
-    int n_failed;
 
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, the_sample_itself_is_valid_but_for_its_realm);
@@ -232,10 +231,5 @@ int main(void)
     tcase_add_loop_test(tc, changed_files_load_or_are_refused_with_a_reason, 0, 2);
     tcase_add_test(tc, a_zero_byte_is_reported);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_set_fork_status(sr, CK_NOFORK);
-    srunner_run_all(sr, CK_ENV);
-    n_failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

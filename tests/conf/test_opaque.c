@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "conf/opaque.h"
+#include "tests/support/suite.h"
 
 static void expect(const char *in, const char *out)
 {
@@ -155,8 +156,6 @@ int main(void)
 {
     Suite *s = suite_create("conf/opaque");
     TCase *tc = tcase_create("opaque");
-    SRunner *sr;
-    int n_failed;
 
     tcase_add_test(tc, examples_of_rfc_8265_are_taken);
     tcase_add_test(tc, examples_of_rfc_8265_are_refused);
@@ -172,10 +171,5 @@ int main(void)
     tcase_add_test(tc, two_sets_of_arabic_digits_do_not_mix);
     tcase_add_test(tc, the_result_is_stable);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_set_fork_status(sr, CK_NOFORK);
-    srunner_run_all(sr, CK_ENV);
-    n_failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

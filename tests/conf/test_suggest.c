@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "conf/suggest.h"
+#include "tests/support/suite.h"
 
 static const char *near(const char *word)
 {
@@ -57,8 +58,6 @@ int main(void)
 {
     Suite *s = suite_create("conf/suggest");
     TCase *tc = tcase_create("suggest");
-    SRunner *sr;
-    int n_failed;
 
     tcase_add_test(tc, slips_of_the_finger_are_recognised);
     tcase_add_test(tc, case_and_underscores_cost_nothing);
@@ -66,10 +65,5 @@ int main(void)
     tcase_add_test(tc, the_nearest_wins);
     tcase_add_test(tc, words_far_from_all_get_no_suggestion);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_set_fork_status(sr, CK_NOFORK);
-    srunner_run_all(sr, CK_ENV);
-    n_failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

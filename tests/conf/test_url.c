@@ -4,6 +4,7 @@
 
 #include "conf/url.h"
 #include "conf/value.h"
+#include "tests/support/suite.h"
 
 static const struct {
     const char *text, *again;
@@ -162,8 +163,6 @@ int main(void)
 {
     Suite *s = suite_create("conf/url");
     TCase *tc = tcase_create("url");
-    SRunner *sr;
-    int n_failed;
 
     tcase_add_loop_test(tc, urls_get_the_defaults_of_rfc_7065, 0, sizeof(right) / sizeof(right[0]));
     tcase_add_loop_test(tc, each_wrong_url_says_why, 0, sizeof(wrong) / sizeof(wrong[0]));
@@ -171,10 +170,5 @@ int main(void)
     tcase_add_test(tc, a_pin_comes_out_as_it_went_in);
     tcase_add_loop_test(tc, each_wrong_pin_says_why, 0, sizeof(wrong_pins) / sizeof(wrong_pins[0]));
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_set_fork_status(sr, CK_NOFORK);
-    srunner_run_all(sr, CK_ENV);
-    n_failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

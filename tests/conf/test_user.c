@@ -4,6 +4,7 @@
 
 #include "conf/user.h"
 #include "conf/value.h"
+#include "tests/support/suite.h"
 
 static char why[VALUE_WHY_LEN];
 
@@ -71,16 +72,9 @@ int main(void)
 {
     Suite *s = suite_create("conf/user");
     TCase *tc = tcase_create("user");
-    SRunner *sr;
-    int n_failed;
 
     tcase_add_test(tc, users_come_with_password_or_keys);
     tcase_add_test(tc, bad_users_are_refused);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_set_fork_status(sr, CK_NOFORK);
-    srunner_run_all(sr, CK_ENV);
-    n_failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

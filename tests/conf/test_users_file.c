@@ -8,6 +8,7 @@
 
 #include "conf/conf.h"
 #include "tests/conf/capture.h"
+#include "tests/support/suite.h"
 
 static struct capture err;
 static char folder[64], path[96], text[512], expected[1024];
@@ -159,8 +160,6 @@ int main(void)
 {
     Suite *s = suite_create("conf/users_file");
     TCase *tc = tcase_create("users_file");
-    SRunner *sr;
-    int n_failed;
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, its_users_come_behind_those_of_the_main_file);
@@ -172,10 +171,5 @@ int main(void)
     tcase_add_test(tc, one_that_cannot_be_read_is_an_error);
     tcase_add_test(tc, a_list_left_open_does_not_go_on_in_it);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_set_fork_status(sr, CK_NOFORK);
-    srunner_run_all(sr, CK_ENV);
-    n_failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "conf/value.h"
+#include "tests/support/suite.h"
 
 static char why[VALUE_WHY_LEN];
 
@@ -238,8 +239,6 @@ int main(void)
 {
     Suite *s = suite_create("conf/value");
     TCase *tc = tcase_create("value");
-    SRunner *sr;
-    int n_failed;
 
     tcase_add_test(tc, blanks_and_comments_go);
     tcase_add_test(tc, marks_inside_a_word_are_no_comment);
@@ -255,10 +254,5 @@ int main(void)
     tcase_add_test(tc, realms_fit_a_quoted_string_of_127_characters);
     tcase_add_test(tc, quoted_values_are_printable_and_bounded);
     suite_add_tcase(s, tc);
-    sr = srunner_create(s);
-    srunner_set_fork_status(sr, CK_NOFORK);
-    srunner_run_all(sr, CK_ENV);
-    n_failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

@@ -14,6 +14,7 @@
 #include "common/base/clock.h"
 #include "common/wire/channel.h"
 #include "relay/demo/client.h"
+#include "tests/support/suite.h"
 
 #define REALM "test"
 
@@ -332,8 +333,6 @@ int main(void)
 {
     Suite *suite = suite_create("demo_client");
     TCase *tc = tcase_create("demo_client");
-    SRunner *runner;
-    int failed;
 
     tcase_add_test(tc, challenge_is_answered_the_old_way_without_password_algorithms);
     tcase_add_test(tc, offered_sha256_is_taken_and_the_offer_returned);
@@ -347,10 +346,5 @@ int main(void)
     tcase_add_test(tc, datagram_past_the_relay_is_counted_and_not_handed_out);
     tcase_add_test(tc, packets_come_from_data_indications_and_the_bound_channel_alone);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

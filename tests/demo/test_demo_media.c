@@ -4,6 +4,7 @@
 
 #include "relay/demo/link.h"
 #include "relay/demo/media.h"
+#include "tests/support/suite.h"
 
 #define N_PACKETS 300
 
@@ -117,8 +118,6 @@ int main(void)
 {
     Suite *suite = suite_create("demo_media");
     TCase *tc = tcase_create("demo_media");
-    SRunner *runner;
-    int failed;
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, packet_that_arrives_as_sent_is_counted);
@@ -128,10 +127,5 @@ int main(void)
     tcase_add_test(tc, sequence_numbers_may_pass_the_top);
     tcase_add_test(tc, media_never_looks_like_a_loopback_address);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

@@ -8,6 +8,7 @@
 #include "common/base/clock.h"
 #include "relay/exit/direct_impl.h"
 #include "tests/exit/direct_env.h"
+#include "tests/support/suite.h"
 
 static struct session *const a = &sessions[0], *const b = &sessions[1];
 
@@ -731,8 +732,6 @@ int main(void)
 {
     Suite *suite = suite_create("exit/direct");
     TCase *tc = tcase_create("direct");
-    SRunner *runner = srunner_create(suite);
-    int n_failed;
 
     suite_add_tcase(suite, tc);
     tcase_add_checked_fixture(tc, direct_env_begin, direct_env_end);
@@ -762,9 +761,5 @@ int main(void)
     tcase_add_test(tc, what_was_sent_before_close_leaves_and_nothing_comes_after);
     tcase_add_test(tc, closing_twice_from_within_a_delivery_is_safe);
     tcase_add_test(tc, a_thousand_associations_leave_nothing_behind);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -4,6 +4,7 @@
 
 #include "common/base/clock.h"
 #include "tests/exit/direct_env.h"
+#include "tests/support/suite.h"
 
 static struct session *const a = &sessions[0], *const b = &sessions[1];
 
@@ -433,8 +434,6 @@ int main(void)
 {
     Suite *suite = suite_create("exit/direct_tcp");
     TCase *tc = tcase_create("direct_tcp");
-    SRunner *runner = srunner_create(suite);
-    int n_failed;
 
     signal(SIGPIPE, SIG_IGN);
     suite_add_tcase(suite, tc);
@@ -454,9 +453,5 @@ int main(void)
     tcase_add_test(tc, a_port_another_listener_has_is_stepped_over);
     tcase_add_test(tc, a_tcp_association_relays_no_datagrams_and_takes_no_token);
     tcase_add_test(tc, running_out_of_descriptors_delays_accepting_without_spinning);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

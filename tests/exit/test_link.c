@@ -522,5 +522,5 @@ int main(void)
     tcase_add_loop_test(tc, datagram_links_have_no_stream_to_take, 0, 2);
     add_streams(tc);
     suite_add_tcase(suite, tc);
-    return run_suite(suite);
+    return suite_run(suite);
 }

@@ -8,6 +8,7 @@
 #include "common/base/clock.h"
 #include "common/net/batch.h"
 #include "relay/exit/ports.h"
+#include "tests/support/suite.h"
 
 static const struct port_space udp4 = {ADDR_IPV4, false};
 static struct ports *ports;
@@ -369,8 +370,6 @@ int main(void)
 {
     Suite *suite = suite_create("exit/ports");
     TCase *tc = tcase_create("ports");
-    SRunner *runner = srunner_create(suite);
-    int n_failed;
 
     suite_add_tcase(suite, tc);
     tcase_add_checked_fixture(tc, setup, teardown);
@@ -391,9 +390,5 @@ int main(void)
     tcase_add_test(tc, a_token_brings_its_socket_back_once);
     tcase_add_test(tc, a_reservation_ends_after_thirty_seconds_and_its_port_rests);
     tcase_add_test(tc, a_full_reservation_table_refuses_and_leaves_the_socket_alone);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

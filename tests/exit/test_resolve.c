@@ -22,6 +22,7 @@
 #include "relay/exit/resolve.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/fake_dns.h"
+#include "tests/support/suite.h"
 
 #define SERVER  "203.0.113.53:53"
 #define SERVER2 "[2001:db8:53::53]:5353"
@@ -1127,8 +1128,6 @@ int main(void)
 {
     Suite *s = suite_create("exit/resolve");
     TCase *t = tcase_create("resolve");
-    SRunner *runner;
-    int n_failed;
 
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, a_name_is_asked_for_at_the_server_and_answered_once);
@@ -1174,9 +1173,5 @@ int main(void)
     tcase_add_test(t, the_resolver_may_be_freed_within_an_answer);
     tcase_add_test(t, queries_do_not_depend_on_this_machines_settings);
     suite_add_tcase(s, t);
-    runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

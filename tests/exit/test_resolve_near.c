@@ -19,6 +19,7 @@
 #include "common/net/batch.h"
 #include "relay/exit/resolve.h"
 #include "tests/support/fake_dns.h"
+#include "tests/support/suite.h"
 
 static char hosts[] = "198.51.100.44 Relay.example.org relay\n";
 static char resolv_conf[128];
@@ -217,8 +218,6 @@ int main(void)
 {
     Suite *s = suite_create("exit/resolve_near");
     TCase *t = tcase_create("near");
-    SRunner *runner;
-    int n_failed;
 
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 30);
@@ -228,9 +227,5 @@ int main(void)
     tcase_add_loop_test(t, no_search_domain_hears_of_the_name, 0, 3);
     tcase_add_test(t, a_changed_configuration_is_read_again);
     suite_add_tcase(s, t);
-    runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

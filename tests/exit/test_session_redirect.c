@@ -75,5 +75,5 @@ int main(void)
                         (int)(sizeof(theirs) / sizeof(theirs[0])));
     tcase_add_loop_test(c, a_redirection_in_the_clear_without_proof_is_not_followed, 0, 4);
     suite_add_tcase(suite, c);
-    return run_session_suite(suite);
+    return suite_run(suite);
 }

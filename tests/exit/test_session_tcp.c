@@ -540,5 +540,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    return run_session_suite(suite());
+    return suite_run(suite());
 }

@@ -370,5 +370,5 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, any_order_of_events_leaves_nobody_unanswered_and_nothing_behind);
     suite_add_tcase(s, t);
-    return run_upstream_suite(s);
+    return suite_run(s);
 }

@@ -553,5 +553,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    return run_upstream_suite(suite());
+    return suite_run(suite());
 }

@@ -22,6 +22,7 @@
 #include "relay/front/gate_impl.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/fake_exit.h"
+#include "tests/support/suite.h"
 
 #define APP      "192.0.2.2:40000"
 #define PEER     "203.0.113.9:50000"
@@ -446,16 +447,4 @@ static inline void check_refused(const char *app, const char *peer)
 static inline void check_silence(void)
 {
     ck_assert_ptr_null(env_next_said());
-}
-
-static inline int run_suite(Suite *suite)
-{
-    SRunner *runner = srunner_create(suite);
-    int n_failed;
-
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

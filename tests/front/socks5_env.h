@@ -18,6 +18,7 @@
 #include "relay/front/socks5_impl.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/fake_exit.h"
+#include "tests/support/suite.h"
 
 static struct {
     struct event_base *base;
@@ -220,15 +221,3 @@ static inline void check_failed(struct far *app, enum socks5_rep rep)
         ck_assert_msg(addr_equal(&actual_, &expected_), "%s is not %s",                            \
                       addr_format(&actual_, buf_, sizeof(buf_)), (text));                          \
     } while (0)
-
-static inline int run_suite(Suite *suite)
-{
-    SRunner *runner = srunner_create(suite);
-    int n_failed;
-
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}

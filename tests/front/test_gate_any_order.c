@@ -265,5 +265,5 @@ int main(void)
 
     tcase_add_test(t, s40_any_order_of_events_of_a_sealed_app_leaves_nothing_behind);
     suite_add_tcase(s, t);
-    return run_suite(s);
+    return suite_run(s);
 }

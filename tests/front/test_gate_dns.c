@@ -450,5 +450,5 @@ int main(void)
     tcase_add_test(t, the_association_ends_when_nobody_asks);
     tcase_add_test(t, a_query_too_long_to_keep_fails);
     suite_add_tcase(s, t);
-    return run_suite(s);
+    return suite_run(s);
 }

@@ -328,5 +328,5 @@ int main(void)
     tcase_add_loop_test(t, messages_that_are_none_end_the_gate, 0, 9);
     tcase_add_test(t, a_keeper_that_reads_nothing_is_not_waited_for);
     suite_add_tcase(s, t);
-    return run_suite(s);
+    return suite_run(s);
 }

@@ -3,6 +3,7 @@
  * makes; a keeper that makes real sockets; and an exit whose far side is the test
  */
 #include "tests/front/gate_real_env.h"
+#include "tests/support/suite.h"
 
 /* ---- TCP ---- */
 
@@ -365,8 +366,6 @@ int main(void)
     const char *why = space_enter();
     Suite *s = suite_create("front/gate_real");
     TCase *t = tcase_create("gate");
-    SRunner *runner;
-    int n_failed;
 
     signal(SIGPIPE, SIG_IGN);
     if (why)
@@ -390,10 +389,5 @@ int main(void)
     tcase_add_loop_test(t, a_name_server_answers_in_the_name_of_the_one_that_was_asked, 0, 2);
     tcase_add_test(t, the_gate_ends_with_its_keeper);
     suite_add_tcase(s, t);
-    runner = srunner_create(s);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

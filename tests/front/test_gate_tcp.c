@@ -179,5 +179,5 @@ int main(void)
     tcase_add_test(t, port_53_is_dialled_at_the_configured_server);
     tcase_add_test(t, the_end_of_the_gate_resets_everything);
     suite_add_tcase(s, t);
-    return run_suite(s);
+    return suite_run(s);
 }

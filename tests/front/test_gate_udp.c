@@ -563,5 +563,5 @@ int main(void)
     tcase_add_test(t, errors_about_datagrams_pass_and_nothing_else);
     tcase_add_test(t, too_big_says_how_big);
     suite_add_tcase(s, t);
-    return run_suite(s);
+    return suite_run(s);
 }

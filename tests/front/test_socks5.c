@@ -446,5 +446,5 @@ int main(void)
     tcase_add_checked_fixture(u, setup_open, env_end);
     tcase_add_test(u, a_listener_that_others_reach_is_never_open);
     suite_add_tcase(s, u);
-    return run_suite(s);
+    return suite_run(s);
 }

@@ -226,5 +226,5 @@ int main(void)
     tcase_add_test(t, an_association_lost_behind_the_stream_leaves_the_stream_to_its_end);
     tcase_add_test(t, an_app_that_leaves_while_waiting_leaves_nothing);
     suite_add_tcase(s, t);
-    return run_suite(s);
+    return suite_run(s);
 }

@@ -505,5 +505,5 @@ int main(void)
     tcase_add_test(u, streams_that_our_own_end_cuts_off_do_not_look_complete);
     tcase_add_test(u, quiet_streams_are_not_cut);
     suite_add_tcase(s, u);
-    return run_suite(s);
+    return suite_run(s);
 }

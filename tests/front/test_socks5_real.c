@@ -18,6 +18,7 @@
 #include "common/net/stream.h"
 #include "common/wire/socks5.h"
 #include "relay/front/socks5.h"
+#include "tests/support/suite.h"
 
 #define BULK (16u << 20)
 
@@ -396,8 +397,6 @@ int main(void)
 {
     Suite *s = suite_create("front/socks5_real");
     TCase *t = tcase_create("real");
-    SRunner *runner;
-    int n_failed;
 
     signal(SIGPIPE, SIG_IGN);
     tcase_set_timeout(t, 60);
@@ -410,10 +409,5 @@ int main(void)
     tcase_add_test(t, a_failure_is_read_whole_even_by_an_app_that_keeps_talking);
     tcase_add_test(t, a_reply_of_no_method_gets_out_before_the_close);
     suite_add_tcase(s, t);
-    runner = srunner_create(s);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

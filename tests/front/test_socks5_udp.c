@@ -611,5 +611,5 @@ int main(void)
     tcase_add_test(t, an_association_that_is_lost_for_good_ends_the_tcp_connection);
     tcase_add_test(t, an_association_lost_before_its_reply_fails_the_request);
     suite_add_tcase(s, t);
-    return run_suite(s);
+    return suite_run(s);
 }

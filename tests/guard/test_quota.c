@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "relay/guard/quota.h"
+#include "tests/support/suite.h"
 
 static struct quota *quota;
 
@@ -251,8 +252,6 @@ int main(void)
 {
     Suite *s = suite_create("guard/quota");
     TCase *tc = tcase_create("quota");
-    SRunner *runner = srunner_create(s);
-    int n_failed;
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, a_user_gets_no_more_than_the_limit);
@@ -268,9 +267,5 @@ int main(void)
     tcase_add_test(tc, workers_share_the_limits_and_leak_no_charge);
     tcase_add_test(tc, freeing_with_charges_outstanding_leaks_nothing);
     suite_add_tcase(s, tc);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

@@ -6,6 +6,7 @@
 
 #include "common/base/clock.h"
 #include "relay/guard/rate.h"
+#include "tests/support/suite.h"
 
 #define HOUR (3600 * NS_PER_S)
 
@@ -225,8 +226,6 @@ int main(void)
 {
     Suite *s = suite_create("guard/rate");
     TCase *tc = tcase_create("rate");
-    SRunner *runner = srunner_create(s);
-    int n_failed;
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, a_burst_is_one_second_s_worth);
@@ -244,9 +243,5 @@ int main(void)
     tcase_add_test(tc, a_changed_rate_applies_at_once);
     tcase_add_test(tc, workers_share_one_sender_s_rate);
     suite_add_tcase(s, tc);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

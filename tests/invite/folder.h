@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/support/suite.h"
+
 static char folder[PATH_MAX];
 
 static inline void folder_new(void)
@@ -98,17 +100,4 @@ static inline int n_files(void)
         n++;
     closedir(dir);
     return n;
-}
-
-/* The main() of a test program of this kind. */
-static inline int run_tests(Suite *suite)
-{
-    SRunner *runner = srunner_create(suite);
-    int n_failed;
-
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

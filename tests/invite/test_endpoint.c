@@ -206,5 +206,5 @@ int main(void)
     tcase_add_test(tc, the_host_is_the_first_that_is_known);
     tcase_add_test(tc, what_cannot_be_reached_is_no_invitation);
     suite_add_tcase(s, tc);
-    return run_tests(s);
+    return suite_run(s);
 }

@@ -160,5 +160,5 @@ int main(void)
     tcase_add_test(tc, folders_are_made_for_their_owner_alone);
     tcase_add_test(tc, a_folder_that_is_missing_is_an_error_and_leaves_nothing);
     suite_add_tcase(s, tc);
-    return run_tests(s);
+    return suite_run(s);
 }

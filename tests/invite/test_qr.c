@@ -105,5 +105,5 @@ int main(void)
     tcase_add_test(tc, a_code_wider_than_the_terminal_is_not_printed);
     tcase_add_test(tc, a_text_that_no_code_holds_is_refused);
     suite_add_tcase(s, tc);
-    return run_tests(s);
+    return suite_run(s);
 }

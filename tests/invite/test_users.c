@@ -267,5 +267,5 @@ int main(void)
                         sizeof(wrong) / sizeof(wrong[0]));
     tcase_add_test(tc, a_name_comes_out_in_its_normal_form);
     suite_add_tcase(s, tc);
-    return run_tests(s);
+    return suite_run(s);
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/net/batch.h"
+#include "tests/support/suite.h"
 
 static int receiver, sender;
 static struct addr to;
@@ -145,8 +146,6 @@ int main(void)
 {
     Suite *suite = suite_create("kernel/gso");
     TCase *tc = tcase_create("gso");
-    SRunner *runner = srunner_create(suite);
-    int n_failed;
 
     suite_add_tcase(suite, tc);
     tcase_add_checked_fixture(tc, setup, teardown);
@@ -155,9 +154,5 @@ int main(void)
     tcase_add_test(tc, sixty_four_segments_are_always_allowed);
     tcase_add_test(tc, a_refused_train_is_refused_whole);
     tcase_add_test(tc, the_kernel_says_whether_it_knows_udp_segment);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

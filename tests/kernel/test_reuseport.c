@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/net/batch.h"
+#include "tests/support/suite.h"
 
 static struct addr any_port(void)
 {
@@ -144,17 +145,11 @@ int main(void)
 {
     Suite *suite = suite_create("kernel/reuseport");
     TCase *tc = tcase_create("reuseport");
-    SRunner *runner = srunner_create(suite);
-    int n_failed;
 
     suite_add_tcase(suite, tc);
     tcase_add_test(tc, sockets_connect_from_the_port_of_a_listener);
     tcase_add_test(tc, a_late_option_keeps_others_from_sharing_the_port);
     tcase_add_test(tc, an_early_option_lets_others_share_it);
     tcase_add_test(tc, a_udp_flow_stays_on_one_of_several_sockets);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

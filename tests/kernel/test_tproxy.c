@@ -5,6 +5,7 @@
 #include <netinet/udp.h>
 
 #include "tests/kernel/tproxy_space.h"
+#include "tests/support/suite.h"
 
 #define PEER_V4  "203.0.113.9:6000"
 #define OTHER_V4 "203.0.113.8:6000"
@@ -214,8 +215,6 @@ int main(void)
     const char *why = space_enter();
     Suite *s = suite_create("kernel/tproxy");
     TCase *t = tcase_create("tproxy");
-    SRunner *runner;
-    int n_failed;
 
     if (why)
         return space_skip(why);
@@ -229,10 +228,5 @@ int main(void)
                         0, 2);
     tcase_add_loop_test(t, datagrams_longer_than_the_mtu_come_whole, 0, 2);
     suite_add_tcase(s, t);
-    runner = srunner_create(s);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

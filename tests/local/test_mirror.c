@@ -8,6 +8,7 @@
 #include "common/net/batch.h"
 #include "common/wire/stun.h"
 #include "relay/mirror.h"
+#include "tests/support/suite.h"
 
 static struct event_base *base;
 static struct mirror *mirror;
@@ -176,12 +177,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    int n_failed;
-
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite());
 }

@@ -17,6 +17,7 @@
 #include "common/net/tls.h"
 #include "conf/url.h"
 #include "conf/value.h"
+#include "tests/support/suite.h"
 
 struct temp_pair {
     char dir[64];
@@ -73,15 +74,8 @@ static inline void run_for(struct event_base *base, unsigned int ms)
 
 static inline int run_suite(Suite *suite)
 {
-    SRunner *runner = srunner_create(suite);
-    int n_failed;
-
     signal(SIGPIPE, SIG_IGN);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }
 
 /* A pin as `callveil join` reads it. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/net/addr.h"
+#include "tests/support/suite.h"
 
 static struct addr parse_ip(const char *text)
 {
@@ -351,12 +352,5 @@ static Suite *addr_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(addr_suite());
-    int n_failed;
-
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(addr_suite());
 }

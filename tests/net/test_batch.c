@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/net/batch.h"
+#include "tests/support/suite.h"
 
 #define MAX_GOT 4096
 
@@ -696,8 +697,6 @@ int main(void)
 {
     Suite *suite = suite_create("net/batch");
     TCase *tc = tcase_create("batch");
-    SRunner *runner = srunner_create(suite);
-    int n_failed;
 
     suite_add_tcase(suite, tc);
     tcase_add_checked_fixture(tc, setup, teardown);
@@ -724,9 +723,5 @@ int main(void)
     tcase_add_test(tc, more_messages_than_a_batch_arrive_in_the_next_one);
     tcase_add_test(tc, a_bound_port_is_refused_to_a_second_socket);
     tcase_add_test(tc, the_route_to_loopback_starts_at_loopback);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -468,5 +468,5 @@ int main(void)
     tcase_add_loop_test(tc, client_may_be_freed_within_its_events, 0, 4);
     tcase_add_loop_test(tc, freeing_in_any_state_leaves_nothing_behind, 0, 5);
     suite_add_tcase(suite, tc);
-    return run_suite(suite);
+    return suite_run(suite);
 }

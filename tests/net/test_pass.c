@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/net/pass.h"
+#include "tests/support/suite.h"
 
 static int ends[2];
 
@@ -161,12 +162,5 @@ static Suite *pass_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(pass_suite());
-    int n_failed;
-
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(pass_suite());
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "relay/seal/browser.h"
+#include "tests/support/suite.h"
 
 static char folder[] = "/tmp/callveil-browser-XXXXXX";
 static char why[SEAL_WHY_LEN];
@@ -166,8 +167,6 @@ int main(void)
 {
     Suite *s = suite_create("seal/browser");
     TCase *t = tcase_create("profiles");
-    SRunner *runner = srunner_create(s);
-    int n_failed;
 
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, a_chromium_gets_a_folder_that_is_removed);
@@ -178,9 +177,5 @@ int main(void)
     tcase_add_test(t, a_profile_in_use_is_refused);
     tcase_add_test(t, a_lock_left_over_is_no_use);
     suite_add_tcase(s, t);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

@@ -17,6 +17,7 @@
 #include "common/net/batch.h"
 #include "common/net/pass.h"
 #include "relay/seal/keeper.h"
+#include "tests/support/suite.h"
 
 #define WAIT_MS 5000
 #define SECOND  UINT64_C(1000000000)
@@ -357,12 +358,5 @@ static Suite *keeper_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(keeper_suite());
-    int n_failed;
-
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(keeper_suite());
 }

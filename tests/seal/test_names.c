@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "relay/seal/names.h"
+#include "tests/support/suite.h"
 
 static const char ours[] = "hosts: files myhostname dns\n";
 
@@ -55,17 +56,11 @@ int main(void)
 {
     Suite *s = suite_create("seal/names");
     TCase *t = tcase_create("nsswitch.conf");
-    SRunner *runner = srunner_create(s);
-    int n_failed;
 
     tcase_add_test(t, only_the_hosts_line_is_another_one);
     tcase_add_test(t, it_is_found_however_it_is_written);
     tcase_add_test(t, what_only_looks_like_it_stays);
     tcase_add_test(t, a_file_without_one_gets_one);
     suite_add_tcase(s, t);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "relay/rendezvous.h"
+#include "tests/support/suite.h"
 
 static char base[64], folder[PATH_MAX], name[PATH_MAX];
 
@@ -130,8 +131,6 @@ int main(void)
 {
     Suite *s = suite_create("seal/rendezvous");
     TCase *t = tcase_create("rendezvous");
-    SRunner *runner = srunner_create(s);
-    int n_failed;
 
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, a_run_finds_the_one_that_listens);
@@ -143,9 +142,5 @@ int main(void)
     if (geteuid() == 0)
         tcase_add_test(t, a_folder_of_another_user_is_refused);
     suite_add_tcase(s, t);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

@@ -13,6 +13,7 @@
 #include "common/base/clock.h"
 #include "common/net/addr.h"
 #include "relay/stats/conns.h"
+#include "tests/support/suite.h"
 
 /* An evhttp with connections of a fifth of a second, and no time limit of its own. */
 
@@ -238,8 +239,6 @@ int main(void)
 {
     Suite *s = suite_create("stats/conns");
     TCase *tc = tcase_create("conns");
-    SRunner *runner = srunner_create(s);
-    int n_failed;
 
     signal(SIGPIPE, SIG_IGN); /* as http.h asks of the program */
 
@@ -252,9 +251,5 @@ int main(void)
     tcase_add_test(tc, when_all_places_are_taken_the_oldest_goes);
     tcase_add_test(tc, what_comes_after_the_answer_is_not_kept);
     suite_add_tcase(s, tc);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "relay/stats/render.h"
+#include "tests/support/suite.h"
 
 static struct evbuffer *out;
 
@@ -345,8 +346,6 @@ int main(void)
 {
     Suite *s = suite_create("stats/counters");
     TCase *tc = tcase_create("counters");
-    SRunner *runner = srunner_create(s);
-    int n_failed;
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, every_counter_is_summed);
@@ -361,9 +360,5 @@ int main(void)
     tcase_add_test(tc, the_json_says_what_was_counted);
     tcase_add_test(tc, s26_a_hostile_user_name_stays_a_string);
     suite_add_tcase(s, tc);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "relay/stats/render.h"
+#include "tests/support/suite.h"
 
 static char text[1 << 18];
 
@@ -195,8 +196,6 @@ int main(void)
 {
     Suite *s = suite_create("stats/documents");
     TCase *tc = tcase_create("documents");
-    SRunner *runner = srunner_create(s);
-    int n_failed;
 
     tcase_add_loop_test(tc, every_counter_is_in_the_manual_with_its_role_and_metric, 0,
                         (int)N_ROWS);
@@ -204,9 +203,5 @@ int main(void)
     tcase_add_test(tc, the_dashboard_is_json_and_names_metrics_that_exist);
     tcase_add_test(tc, the_scrape_file_names_both_ports_and_metrics_that_exist);
     suite_add_tcase(s, tc);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

@@ -1,6 +1,7 @@
 #include <sys/resource.h>
 
 #include "tests/stats/http_fixture.h"
+#include "tests/support/suite.h"
 
 START_TEST(only_get_and_head_are_allowed)
 {
@@ -251,13 +252,6 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    int n_failed;
-
     signal(SIGPIPE, SIG_IGN); /* as http.h asks of the program */
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite());
 }

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "tests/stats/http_fixture.h"
+#include "tests/support/suite.h"
 
 #define NAME "stats.test" /* in the certificate */
 
@@ -226,8 +227,6 @@ int main(void)
 {
     Suite *s = suite_create("stats/https");
     TCase *tc = tcase_create("https");
-    SRunner *runner = srunner_create(s);
-    int n_failed;
 
     signal(SIGPIPE, SIG_IGN);
 
@@ -240,9 +239,5 @@ int main(void)
     tcase_add_test(tc, a_new_certificate_is_for_the_next_connection);
     tcase_add_test(tc, handshakes_that_never_end_are_bounded_and_in_nobodys_way);
     suite_add_tcase(s, tc);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

@@ -3,6 +3,7 @@
  */
 #include "relay/stats/page.h"
 #include "tests/stats/http_fixture.h"
+#include "tests/support/suite.h"
 
 #define PAGE_TOKEN "0123456789abcdef0123456789abcdef"
 
@@ -147,13 +148,6 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    int n_failed;
-
     signal(SIGPIPE, SIG_IGN);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite());
 }

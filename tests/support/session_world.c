@@ -241,15 +241,3 @@ void expect_got(const struct session_world *w, unsigned int i, const char *peer,
     ck_assert_uint_eq(w->datagrams[i].len, strlen(text));
     ck_assert_mem_eq(w->datagrams[i].data, text, strlen(text));
 }
-
-int run_session_suite(Suite *suite)
-{
-    SRunner *runner = srunner_create(suite);
-    int n_failed;
-
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}

@@ -10,6 +10,7 @@
 #include "relay/exit/upstream/session.h"
 #include "tests/support/fake_exit.h"
 #include "tests/support/fake_relay.h"
+#include "tests/support/suite.h"
 
 #define PEER  "203.0.113.9:6000"
 #define PEER2 "203.0.113.10:6000"
@@ -63,5 +64,3 @@ void expect_send(struct session_world *w, const char *peer, const char *text);
 void expect_channel_data(struct session_world *w, unsigned int number, const char *text);
 /* The i-th datagram that came. */
 void expect_got(const struct session_world *w, unsigned int i, const char *peer, const char *text);
-
-int run_session_suite(Suite *suite);

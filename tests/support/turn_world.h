@@ -15,6 +15,7 @@
 #include "tests/support/fake_client.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/fake_exit.h"
+#include "tests/support/suite.h"
 
 #define CLIENT  "198.51.100.77:40000"
 #define CLIENT2 "198.51.100.78:40000"
@@ -147,6 +148,3 @@ struct addr reply_addr(const struct reply *reply, enum stun_attr attr);
 
 /* Whether the IP's bytes are in the message, plain or XORed as STUN does. */
 bool message_shows_ip(const uint8_t *data, size_t len, const struct addr *ip);
-
-/* The main() of a test program of this kind. */
-int run_suite(Suite *suite);

@@ -713,15 +713,3 @@ void assert_not_dialed(const struct front_dial *f)
 {
     ck_assert_uint_eq(f->n_done, 0);
 }
-
-int run_upstream_suite(Suite *suite)
-{
-    SRunner *runner = srunner_create(suite);
-    int n_failed;
-
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}

@@ -17,6 +17,7 @@
 #include "tests/support/fake_clock.h"
 #include "tests/support/fake_relay.h"
 #include "tests/support/fake_resolver.h"
+#include "tests/support/suite.h"
 
 #define SERVER_A "192.0.2.10:3478"
 #define SERVER_B "192.0.2.11:3478"
@@ -177,5 +178,3 @@ void front_hang_up(struct front_dial *f);
 /* It was answered so, once. */
 void assert_dialed(const struct front_dial *f, enum exit_result result);
 void assert_not_dialed(const struct front_dial *f);
-
-int run_upstream_suite(Suite *suite);

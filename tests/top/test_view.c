@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "relay/top/view.h"
+#include "tests/support/suite.h"
 
 #define NOW_S 1800000000
 
@@ -225,8 +226,6 @@ int main(void)
 {
     Suite *s = suite_create("top/view");
     TCase *tc = tcase_create("view");
-    SRunner *runner = srunner_create(s);
-    int n_failed;
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, rates_are_differences_over_the_time_between);
@@ -243,9 +242,5 @@ int main(void)
     tcase_add_test(tc, a_histogram_is_told_by_its_bounds);
     tcase_add_test(tc, a_line_is_cut_between_characters);
     suite_add_tcase(s, tc);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

@@ -344,5 +344,5 @@ int main(void)
     tcase_add_test(t, an_exit_that_is_lost_ends_the_allocation);
     tcase_add_test(t, settings_may_change_while_the_exit_is_at_it);
     suite_add_tcase(s, t);
-    return run_suite(s);
+    return suite_run(s);
 }

@@ -286,5 +286,5 @@ int main(void)
     tcase_add_test(t, a_worker_that_ends_takes_its_allocations_along_without_a_word);
     tcase_add_test(t, allocations_on_one_worker_keep_apart);
     suite_add_tcase(s, t);
-    return run_suite(s);
+    return suite_run(s);
 }

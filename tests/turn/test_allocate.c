@@ -433,5 +433,5 @@ int main(void)
     tcase_add_test(t, an_existing_allocation_comes_before_what_is_wrong_with_the_request);
     tcase_add_test(t, s15_a_mobility_ticket_is_ignored_while_mobility_is_not_offered);
     suite_add_tcase(s, t);
-    return run_suite(s);
+    return suite_run(s);
 }

@@ -249,5 +249,5 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, s40_any_order_of_events_leaves_nothing_behind);
     suite_add_tcase(s, t);
-    return run_suite(s);
+    return suite_run(s);
 }

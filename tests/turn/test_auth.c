@@ -563,5 +563,5 @@ int main(void)
     tcase_add_test(u, username_anonymity_is_announced_when_all_users_are_listed);
     tcase_add_test(u, a_nonce_is_accepted_by_another_worker_and_after_a_reload);
     suite_add_tcase(s, u);
-    return run_suite(s);
+    return suite_run(s);
 }

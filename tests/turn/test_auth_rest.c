@@ -146,5 +146,5 @@ int main(void)
     tcase_add_test(t, a_name_that_only_begins_like_an_expiry_is_no_ephemeral_one);
     tcase_add_test(t, a_nul_in_an_ephemeral_name_gets_401);
     suite_add_tcase(s, t);
-    return run_suite(s);
+    return suite_run(s);
 }

@@ -359,5 +359,5 @@ int main(void)
     tcase_add_test(u, a_change_to_a_listener_that_is_not_there_gets_420);
     tcase_add_test(u, s21_discovery_stays_under_the_rate_limit);
     suite_add_tcase(s, u);
-    return run_suite(s);
+    return suite_run(s);
 }

@@ -105,5 +105,5 @@ int main(void)
     tcase_add_test(t, a_debt_is_waited_off);
     tcase_add_test(t, the_highest_rate_does_not_overflow);
     suite_add_tcase(s, t);
-    return run_suite(s);
+    return suite_run(s);
 }

@@ -142,5 +142,5 @@ int main(void)
     tcase_add_test(t, may_bind_answers_alike_and_binds_nothing);
     tcase_add_test(t, dropping_a_family_leaves_the_other);
     suite_add_tcase(s, t);
-    return run_suite(s);
+    return suite_run(s);
 }

@@ -96,5 +96,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    return run_suite(suite());
+    return suite_run(suite());
 }

@@ -471,5 +471,5 @@ int main(void)
     tcase_add_checked_fixture(u, setup_tcp, teardown);
     tcase_add_test(u, over_a_stream_channel_data_is_padded_with_zeros);
     suite_add_tcase(s, u);
-    return run_suite(s);
+    return suite_run(s);
 }

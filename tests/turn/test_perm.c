@@ -151,5 +151,5 @@ int main(void)
     tcase_add_test(t, reserve_counts_each_new_address_once);
     tcase_add_test(t, dropping_a_family_leaves_the_other);
     suite_add_tcase(s, t);
-    return run_suite(s);
+    return suite_run(s);
 }

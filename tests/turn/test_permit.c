@@ -356,5 +356,5 @@ int main(void)
     tcase_add_test(t, a_channel_relays_for_ten_minutes_and_its_number_rests_for_five);
     tcase_add_test(t, s32_channels_are_capped_with_508);
     suite_add_tcase(s, t);
-    return run_suite(s);
+    return suite_run(s);
 }

@@ -193,5 +193,5 @@ int main(void)
     tcase_add_test(t, what_waits_is_bounded_and_forgotten_after_a_while);
     tcase_add_test(t, an_allocation_that_ends_meanwhile_leaves_nothing);
     suite_add_tcase(s, t);
-    return run_suite(s);
+    return suite_run(s);
 }

@@ -104,5 +104,5 @@ int main(void)
     tcase_add_test(t, the_longest_answer_is_kept_and_a_longer_one_is_not);
     tcase_add_test(t, any_number_of_answers_only_makes_it_forget);
     suite_add_tcase(s, t);
-    return run_suite(s);
+    return suite_run(s);
 }

@@ -430,5 +430,5 @@ int main(void)
     tcase_add_test(t, a_stream_has_no_retransmissions);
     tcase_add_test(t, errors_are_counted_by_code);
     suite_add_tcase(s, t);
-    return run_suite(s);
+    return suite_run(s);
 }

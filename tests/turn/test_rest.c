@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "relay/turn/rest.h"
+#include "tests/support/suite.h"
 
 static bool parse(const char *user, struct rest_name *ret)
 {
@@ -130,8 +131,6 @@ int main(void)
 {
     Suite *suite = suite_create("rest");
     TCase *tc = tcase_create("rest");
-    SRunner *runner;
-    int failed;
 
     tcase_add_test(tc, password_is_what_the_openssl_command_computes);
     tcase_add_test(tc, password_covers_the_given_length_only);
@@ -142,10 +141,5 @@ int main(void)
     tcase_add_test(tc, number_that_is_too_long_is_refused_and_never_wraps);
     tcase_add_test(tc, nothing_beyond_the_length_is_read);
     suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(suite);
 }

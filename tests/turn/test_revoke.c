@@ -142,5 +142,5 @@ int main(void)
     tcase_add_test(t, ephemeral_users_stay_whoever_is_taken_off);
     tcase_add_test(t, one_still_being_opened_ends_too);
     suite_add_tcase(s, t);
-    return run_suite(s);
+    return suite_run(s);
 }

@@ -204,5 +204,5 @@ int main(void)
     tcase_add_test(t, s20_other_errors_to_strangers_are_smaller_than_twice_the_request);
     tcase_add_test(t, s23_what_we_send_has_zero_padding);
     suite_add_tcase(s, t);
-    return run_suite(s);
+    return suite_run(s);
 }

@@ -539,5 +539,5 @@ int main(void)
     tcase_add_test(t, a_data_connection_is_handed_to_the_worker_whose_peer_it_is);
     tcase_add_test(t, a_data_connection_that_arrives_after_its_allocation_ended_gets_400);
     suite_add_tcase(s, t);
-    return run_suite(s);
+    return suite_run(s);
 }

@@ -397,5 +397,5 @@ int main(void)
     tcase_add_test(u, a_peer_that_closes_before_the_bind_is_forgotten);
     tcase_add_test(u, an_allocation_that_ends_closes_waiting_peers);
     suite_add_tcase(s, u);
-    return run_suite(s);
+    return suite_run(s);
 }

@@ -5,6 +5,7 @@
 
 #include "common/wire/channel.h"
 #include "samples.h"
+#include "tests/support/suite.h"
 
 START_TEST(first_byte_tells_the_kinds_apart)
 {
@@ -204,12 +205,5 @@ static Suite *channel_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(channel_suite());
-    int n_failed;
-
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(channel_suite());
 }

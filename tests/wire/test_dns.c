@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/wire/dns.h"
+#include "tests/support/suite.h"
 
 static const uint8_t query[] = "\x12\x34\x01\x10\x00\x01\x00\x00\x00\x00\x00\x01"
                                "\x03wWw\x07"
@@ -190,8 +191,6 @@ int main(void)
 {
     Suite *s = suite_create("wire/dns");
     TCase *t = tcase_create("dns");
-    SRunner *runner;
-    int n_failed;
 
     tcase_add_test(t, a_query_is_read);
     tcase_add_test(t, a_query_cut_anywhere_is_an_error_or_none);
@@ -203,9 +202,5 @@ int main(void)
     tcase_add_test(t, an_answer_has_the_id_and_the_question);
     tcase_add_test(t, local_names_are_not_global);
     suite_add_tcase(s, t);
-    runner = srunner_create(s);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

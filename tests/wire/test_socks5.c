@@ -5,6 +5,7 @@
 
 #include "common/wire/socks5.h"
 #include "samples.h"
+#include "tests/support/suite.h"
 
 #define BYTES(text) (const uint8_t *)(text), sizeof(text) - 1
 
@@ -300,8 +301,6 @@ int main(void)
 {
     Suite *s = suite_create("wire/socks5");
     TCase *t = tcase_create("socks5");
-    SRunner *runner;
-    int n_failed;
 
     tcase_add_test(t, a_message_is_incomplete_until_its_last_byte);
     tcase_add_test(t, another_version_is_a_protocol_error_at_its_first_byte);
@@ -316,10 +315,5 @@ int main(void)
     tcase_add_test(t, a_fragment_is_known_by_its_number_alone);
     tcase_add_test(t, the_header_to_the_app_is_read_as_it_was_written);
     suite_add_tcase(s, t);
-    runner = srunner_create(s);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(s);
 }

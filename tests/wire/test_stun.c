@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "samples.h"
+#include "tests/support/suite.h"
 #include "touch.h"
 
 static volatile unsigned int sink;
@@ -386,12 +387,5 @@ static Suite *stun_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(stun_suite());
-    int n_failed;
-
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(stun_suite());
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "samples.h"
+#include "tests/support/suite.h"
 #include "touch.h"
 
 static const uint8_t key[] = "a key of some length";
@@ -384,12 +385,5 @@ static Suite *stun_attrs_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(stun_attrs_suite());
-    int n_failed;
-
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(stun_attrs_suite());
 }

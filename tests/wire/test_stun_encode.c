@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "samples.h"
+#include "tests/support/suite.h"
 
 static uint8_t buf[2048];
 static struct stun_builder b;
@@ -431,12 +432,5 @@ static Suite *stun_encode_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(stun_encode_suite());
-    int n_failed;
-
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(stun_encode_suite());
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "samples.h"
+#include "tests/support/suite.h"
 
 static uint8_t buf[1024];
 static struct stun_builder b;
@@ -211,12 +212,5 @@ static Suite *stun_mac_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(stun_mac_suite());
-    int n_failed;
-
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_ENV);
-    n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return suite_run(stun_mac_suite());
 }
