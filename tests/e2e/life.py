@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 
-from relayprocess import BINARY, Relay, Traffic, check, run
+from relayprocess import BINARY, Relay, Traffic, check, run, within
 from turnclient import Client, TurnError, exchange, pair
 
 
@@ -120,15 +120,6 @@ def invite(relay, *arguments):
                        stderr=subprocess.PIPE, timeout=20, check=True)
     found = re.match(rb"callveil://[^:]+:([a-z0-9]+)@127\.0\.0\.1/\?", p.stdout)
     return found and found.group(1).decode()
-
-
-def within(seconds, condition, pause=0.05):
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(pause)
-    return True
 
 
 def may_allocate(relay, user, password):

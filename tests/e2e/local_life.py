@@ -18,7 +18,7 @@ import sys
 import time
 import urllib.request
 
-from relayprocess import BINARY, Relay, check, free_port, run
+from relayprocess import BINARY, Relay, check, free_port, run, within
 from turnclient import exchange, pair
 
 RELAYED = "127.0.0.9"
@@ -38,15 +38,6 @@ def enter_namespace():
             os.environ["LOCAL_LIFE_INSIDE"] = "own"
             os.execvp(spaces[0], spaces + [sys.executable] + sys.argv)
     os.environ["LOCAL_LIFE_INSIDE"] = "shared"
-
-
-def within(seconds, condition):
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def callveil(*arguments, stdin=None):

@@ -32,6 +32,16 @@ def check(name, ok, detail=""):
     sys.stdout.flush()
 
 
+def within(seconds, condition, pause=0.05):
+    """Return: whether it came true in that time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(pause)
+    return True
+
+
 def free_port():
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
         s.bind(("127.0.0.1", 0))
