@@ -31,18 +31,21 @@ make_certificate
 
 # --- against the suite itself: no relay is asked ---
 if [ "$LOCAL_UNDER_TEST" != callveil ]; then
-    relays "$LOCAL_UNDER_TEST" udp,tcp,flush
+    relays "$LOCAL_UNDER_TEST" udp,tcp,flush,duplex
     peer_saw_only_the_relay "$LOCAL_UNDER_TEST"
     finish
 fi
 
 # --- coturn, its certificate checked by CA and address ---
+# Not duplex. To start reading from one side again, coturn (4.6.1, and 4.17.1 still) looks at what
+# waits to be written to that same side, not to the other: with more than 192 KiB waiting both ways it
+# never does. Of streams that a bare client of RFC 6062 made, 3 MiB each way at once on a busy
+# machine, 4 of 30 by TLS and 1 of 30 by TCP stopped, with 96 kB unread in coturn's socket.
 RELAY_UNDER_TEST=coturn relay_start "listen = $(relay_listen_on $RELAY_HOST)"
 relays "coturn, UDP" udp "$(url UDP)"
 relays "coturn, DTLS" udp "$(url DTLS)" "ca-file = $WORK/cert.pem"
 relays "coturn, TCP" udp,tcp "$(url TCP)"
-# brief: 3 MiB each way through coturn by TLS stalled in 2 of 5 runs on a busy machine, why is not known.
-relays "coturn, TLS" udp,tcp,brief "$(url TLS)" "ca-file = $WORK/cert.pem"
+relays "coturn, TLS" udp,tcp "$(url TLS)" "ca-file = $WORK/cert.pem"
 # Datagrams by the first that works, streams by the first that can.
 relays "coturn, DTLS and TLS" udp,tcp,brief "$(url DTLS), $(url TLS | sed 's/url = //')" \
     "ca-file = $WORK/cert.pem"
@@ -67,8 +70,8 @@ wrong_pin="pin = sha256/$(head -c 32 /dev/zero | base64)"
 RELAY_STATS=127.0.0.1:9641 relay_start "listen = $(relay_listen_on $RELAY_HOST)"
 relays "callveil, UDP" udp "$(url UDP)"
 relays "callveil, DTLS" udp "$(url DTLS)" "$pin"
-relays "callveil, TCP" udp,tcp,flush "$(url TCP)"
-relays "callveil, TLS" udp,tcp,flush "$(url TLS)" "$pin"
+relays "callveil, TCP" udp,tcp,flush,duplex "$(url TCP)"
+relays "callveil, TLS" udp,tcp,flush,duplex "$(url TLS)" "$pin"
 
 # --- the first url is dead ---
 # A port where nobody is answers at once; an address where nobody is never does.

@@ -3,7 +3,8 @@
 
 Prints "ok - name" and "not ok - name" lines. Arguments: SOCKS host and port, and what the relay
 can do: "udp" or "udp,tcp" (RFC 6062), with ",flush" when it sends on all that a peer had to say
-before it closed (coturn does not), with ",brief" for a few checks only.
+before it closed, with ",duplex" when its streams bear much in both directions at once (coturn's
+do neither: local_relays.sh), with ",brief" for a few checks only.
 """
 
 import hashlib
@@ -17,7 +18,8 @@ import time
 from socks5 import BIND, CONNECT, Association, Refused, reply, request
 
 PROXY = (sys.argv[1], int(sys.argv[2]))
-STREAMS, FLUSH, BRIEF = (what in sys.argv[3] for what in ("tcp", "flush", "brief"))
+STREAMS, FLUSH, DUPLEX, BRIEF = (what in sys.argv[3].split(",")
+                                for what in ("tcp", "flush", "duplex", "brief"))
 PEER, PEER2, PEER6 = ("10.99.1.2", 4000), ("10.99.1.3", 4000), ("fd99:1::2", 4000)
 RELAYED = {"10.99.1.1", "fd99:1::1"}
 SIZES = [100, 0, 1, 2, 3, 4, 5, 171, 172, 173, 1000, 1199, 1200, 1201, 1300]
@@ -156,10 +158,11 @@ def stream(peer, size, port=4002):
 
 
 def streams():
-    bad, bound = stream(PEER[0], BODY)
-    check(f"CONNECT: {BODY} bytes each way", bad is None, bad)
+    how, port = ("at once", 4002) if DUPLEX else ("one after the other", 4005)
+    bad, bound = stream(PEER[0], BODY, port)
+    check(f"CONNECT: {BODY} bytes each way, {how}", bad is None, bad)
     check("CONNECT: BND is no wildcard", bound and bound[0] not in ("0.0.0.0", "::"), bound)
-    bad, _ = stream(PEER6[0], BODY // 4)
+    bad, _ = stream(PEER6[0], BODY // 4, port)
     check("CONNECT: an IPv6 peer", bad is None, bad)
     results = []
     threads = [threading.Thread(target=lambda: results.append(stream(PEER[0], 50000)[0]))

@@ -9,6 +9,7 @@ serves. Services, each on every address in ADDRESSES:
   UDP 4000  echo; "who?" is answered with the source as seen, "other ..." from port 4001
   TCP 4002  eight bytes of length and a body, which comes back; the client closes first
   TCP 4004  the same, but this end closes, right after the last byte
+  TCP 4005  the same as 4002, but nothing comes back before all of the body is here
   TCP 4003  a line "connect HOST PORT": connects there, says its own address, and echoes
 """
 
@@ -93,6 +94,18 @@ class BodyAndEnd(Body):
         pass
 
 
+class BodyApart(Body):
+    def handle(self):
+        saw(self.client_address)
+        self.request.settimeout(30)
+        head = self.request.recv(8, socket.MSG_WAITALL)
+        size, body = struct.unpack("!Q", head)[0], bytearray()
+        while len(body) < size and (data := self.request.recv(1 << 16)):
+            body += data
+        self.request.sendall(body)
+        self.wait()
+
+
 class ConnectBack(socketserver.StreamRequestHandler):
     def handle(self):
         saw(self.client_address)
@@ -146,6 +159,7 @@ def main():
         serve(address, 4002, Body)
         serve(address, 4003, ConnectBack)
         serve(address, 4004, BodyAndEnd)
+        serve(address, 4005, BodyApart)
         threading.Thread(target=echo, args=(address,), daemon=True).start()
     serve("0.0.0.0", 81, Web)
     print("ready", file=sys.stderr, flush=True)
