@@ -76,11 +76,12 @@ start_bench_dante() {
     path[dante]=$RELAY_HOST:1082
 }
 
-# pids_of SUBJECT: name=pid[+pid...],... as local.py wants them; dante has many processes.
-pids_of() {
+# processes_of SUBJECT: as local.py wants them.
+processes_of() {
     case ${1%-again} in
         callveil) echo "local=$local_pid,relay=$relay_pid" ;;
-        *) echo "proxy=$(grep -lsxE "${1%-again}d?" /proc/[0-9]*/comm | cut -d / -f 3 | paste -sd +)" ;;
+        dante) echo proxy=danted ;;
+        *) echo "proxy=$1" ;;
     esac
 }
 
@@ -88,9 +89,7 @@ pids_of() {
 note() {
     local round=$1 test=$2 subject=$3 line
     shift 3
-    # dante ends and makes processes as it likes: what one had used is lost with it.
-    line=$(bench measure "$(pids_of "$subject")" "$@") ||
-        line=$(bench measure "$(pids_of "$subject")" "$@") || die "$test, $subject: $line"
+    line=$(bench measure "$(processes_of "$subject")" "$@") || die "$test, $subject: $line"
     [[ $test != bulk-* ]] || line+=" $((BULK / 1000000)) MB"
     echo "$round $test $subject $line" | tee -a "$WORK/results" >&2
 }
