@@ -61,18 +61,13 @@ size_t mirror_own_addresses(struct addr *ret, size_t max)
 static void mirror_answer(const struct mirror_socket *s, const uint8_t *request, size_t len,
                           const struct addr *from)
 {
-    uint8_t answer[STUN_HEADER_LEN + 64];
+    uint8_t answer[STUN_BINDING_ANSWER_MAX];
     struct sockaddr_storage sa;
     socklen_t sa_len = addr_to_sockaddr(from, &sa);
-    struct stun_builder b;
-    struct stun_msg msg;
 
-    if (!addr_ip_equal(from, &s->bound) || stun_decode(&msg, request, len) != 0 ||
-        msg.class != STUN_REQUEST || msg.method != STUN_BINDING)
+    if (!addr_ip_equal(from, &s->bound))
         return;
-    stun_begin(&b, answer, sizeof(answer), STUN_SUCCESS, STUN_BINDING, msg.txid);
-    stun_put_addr(&b, STUN_XOR_MAPPED_ADDRESS, from);
-    len = stun_finish(&b);
+    len = stun_answer_binding(answer, request, len, from);
     if (len > 0 && sendto(s->fd, answer, len, MSG_DONTWAIT, (struct sockaddr *)&sa, sa_len) < 0)
         return; /* asked again */
 }

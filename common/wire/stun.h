@@ -242,6 +242,13 @@ void stun_put_fingerprint(struct stun_builder *b);
 /* Return: the message's length, or 0 when something did not fit. */
 size_t stun_finish(struct stun_builder *b);
 
+/* The answer to a Binding request: `mapped` in XOR-MAPPED-ADDRESS (RFC 8489, section 7.3.1), or
+ * 420 when it has unknown comprehension-required attributes; those of ICE are ignored. `buf` holds
+ * STUN_BINDING_ANSWER_MAX. Return: its length; 0 when the message is no such request. */
+#define STUN_BINDING_ANSWER_MAX (STUN_HEADER_LEN + 8 + 4 + 2 * STUN_MAX_UNKNOWN + 8)
+size_t stun_answer_binding(uint8_t *buf, const uint8_t *request, size_t len,
+                           const struct addr *mapped);
+
 /* A Data indication's bytes up to the start of DATA's value: header, XOR-PEER-ADDRESS and the
  * DATA attribute's type and length, for a payload of `data_len` bytes that the caller sends
  * behind it, padded to four bytes (RFC 8656, section 11.4). `buf` holds STUN_DATA_PREFIX_MAX.
