@@ -1,7 +1,6 @@
 #include "relay/demo/demo.h"
 
 #include <event2/event.h>
-#include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,10 +14,10 @@
 #include "relay/demo/call.h"
 #include "relay/demo/proxy.h"
 #include "relay/relay.h"
+#include "relay/secret.h"
 #include "relay/usage.h"
 
 #define DEMO_USER            "demo"
-#define DEMO_PASSWORD_LEN    32
 #define DEMO_DEFAULT_SECONDS 3
 #define DEMO_N_CALLS         2
 #define DEMO_REACH_NS        (8 * NS_PER_S)
@@ -34,7 +33,7 @@
 struct demo {
     unsigned int seconds;
     enum log_level log_level;
-    char password[DEMO_PASSWORD_LEN + 1];
+    char password[SECRET_LEN + 1];
     char folder[64]; /* of the relay's certificate; empty when there is none */
     struct event_base *base;
     struct relay *relay;
@@ -54,17 +53,6 @@ static const struct {
 };
 
 /* ---- the relay ---- */
-
-static int demo_draw_password(struct demo *demo)
-{
-    uint8_t bytes[DEMO_PASSWORD_LEN / 2];
-
-    if (RAND_bytes(bytes, sizeof(bytes)) != 1)
-        return -1;
-    for (size_t i = 0; i < sizeof(bytes); i++)
-        snprintf(demo->password + 2 * i, 3, "%02x", bytes[i]);
-    return 0;
-}
 
 /* A certificate has to be a file; it is made by the relay itself and gone as soon as that has read
  * it. */
@@ -126,7 +114,7 @@ static int demo_start_relay(struct demo *demo)
     int status;
 
     demo->base = event_base_new();
-    if (!demo->base || demo_draw_password(demo) < 0 || !demo_make_folder(demo))
+    if (!demo->base || !secret_draw(demo->password) || !demo_make_folder(demo))
         return EXIT_FAILURE;
     conf = demo_relay_conf(demo);
     if (!conf)
