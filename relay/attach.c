@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <event2/event_struct.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -54,12 +55,15 @@ static void run_free(struct attach_run *run)
 
 static int run_answer(struct attach_run *run, int status)
 {
-    const struct keeper_attached answer = {
+    const struct attach_params *params = &run->attach->params;
+    struct keeper_attached answer = {
         .version = KEEPER_VERSION,
         .status = status,
-        .is_ready = run->attach->params.is_ready(run->attach->params.arg),
+        .is_ready = params->is_ready(params->arg),
     };
 
+    if (params->page_token)
+        snprintf(answer.page_token, sizeof(answer.page_token), "%s", params->page_token);
     run->is_answered = true;
     return pass_send(run->fd, &answer, sizeof(answer), NULL, 0);
 }
@@ -240,6 +244,18 @@ void attach_sweep(struct attach *a, uint64_t now_ns)
             gate_sweep(run->gate, now_ns);
         else if (now_ns > run->deadline_ns)
             run_free(run);
+    }
+}
+
+void attach_flows(const struct attach *a, struct flow_list *list)
+{
+    struct list *node;
+
+    for (node = a->runs.prev; node != &a->runs; node = node->prev) {
+        const struct attach_run *run = list_entry(node, struct attach_run, link);
+
+        if (run->gate)
+            gate_flows(run->gate, list);
     }
 }
 

@@ -29,6 +29,7 @@ struct attach_params {
     struct gate_params gate; /* on_ended and arg are filled in here */
     bool (*is_ready)(void *arg);
     void *arg;
+    const char *page_token;          /* what runs are told; NULL: there is no page inside */
     void (*on_run_ended)(void *arg); /* may be NULL; nothing may be freed in it */
     void *on_run_ended_arg;
 };
@@ -44,5 +45,7 @@ int attach_listen(struct attach *a);
 int attach_adopt(struct attach *a, int fd);
 /* About once a second. */
 void attach_sweep(struct attach *a, uint64_t now_ns);
+/* What the gates add to the flows. */
+void attach_flows(const struct attach *a, struct flow_list *list);
 /* After a reload. */
 void attach_set_dns(struct attach *a, const struct addr *dns, size_t n_dns);

@@ -25,7 +25,7 @@
 
 #include "common/net/addr.h"
 
-#define KEEPER_VERSION 1
+#define KEEPER_VERSION 2
 
 /* Descriptors of an attach, in this order. The four catching sockets are non-blocking, transparent
  * (IP_TRANSPARENT) and bound to the tproxy port on loopback; the UDP ones report the original
@@ -43,13 +43,20 @@ struct keeper_attach {
     uint32_t version;
     uint32_t zero;
     struct addr near_v4, near_v6; /* the app's own addresses inside: nothing is caught for these */
-    struct addr dns_v4, dns_v6;   /* what its resolv.conf names; port 53 of any address is DNS */
+    struct addr router_v4, router_v6; /* the gate's own; what its resolv.conf names */
 };
+
+/* Of the router's address, which is the gate's: the same in every seal. */
+#define ROUTER_PAGE_PORT 9642
+#define ROUTER_TURN_PORT 3478 /* by UDP: STUN */
+
+#define KEEPER_TOKEN_LEN 32
 
 struct keeper_attached {
     uint32_t version;
-    int32_t status;    /* 0, or -errno: refused */
-    uint32_t is_ready; /* whether a relay carries traffic by now */
+    int32_t status;                        /* 0, or -errno: refused */
+    uint32_t is_ready;                     /* whether a relay carries traffic by now */
+    char page_token[KEEPER_TOKEN_LEN + 4]; /* of the stats page inside; empty: there is none */
 };
 
 enum keeper_kind {

@@ -13,15 +13,18 @@
 #include "common/net/batch.h"
 #include "common/net/stream.h"
 #include "relay/attach.h"
+#include "relay/door.h"
 #include "relay/exit/upstream/upstream.h"
 #include "relay/front/socks5.h"
 #include "relay/local_stats.h"
 #include "relay/loopback.h"
 #include "relay/mirror.h"
+#include "relay/seal/place.h"
 #include "relay/secret.h"
 #include "relay/stats/http.h"
 
-#define LOCAL_READY 2 /* of each: two pages, or two connections, that begin at once */
+#define LOCAL_SERVICES_MAX 256
+#define LOCAL_READY        2 /* of each: two pages, or two connections, that begin at once */
 
 struct local {
     struct event_base *base;
@@ -34,10 +37,13 @@ struct local {
     struct exit *exit;
     struct socks5 *socks5;
     struct attach *attach;
+    unsigned int n_services; /* streams of sealed apps that we serve ourselves */
     struct event *sweep;
     struct stats_http *http;
-    struct loopback *loopback;       /* NULL: turn = off */
-    char page_token[SECRET_LEN + 1]; /* of the stats page, see http.h */
+    struct door *door; /* of sealed apps to a page of theirs; NULL: there is none */
+    struct stats_http *inside;
+    struct loopback *loopback;                                     /* NULL: turn = off */
+    char page_token[SECRET_LEN + 1], inside_token[SECRET_LEN + 1]; /* of the stats pages */
     struct mirror *mirror;
     struct flow_list *flows; /* scratch of the stats */
 };
@@ -108,57 +114,6 @@ static int local_init_socks5(struct local *l)
     return 1;
 }
 
-/* ---- sealed apps ---- */
-
-static bool local_ready(void *arg)
-{
-    return local_is_ready(arg);
-}
-
-static struct attach_params local_attach_params(struct local *l)
-{
-    return (struct attach_params){
-        .gate = {.base = l->base,
-                 .rx = l->rx,
-                 .tx = l->tx,
-                 .pool = l->pool,
-                 .exit = l->exit,
-                 .counters = &l->counters,
-                 .dns = l->conf->dns,
-                 .n_dns = l->conf->n_dns},
-        .is_ready = local_ready,
-        .arg = l,
-    };
-}
-
-void local_offer(struct local *l)
-{
-    const struct attach_params params = local_attach_params(l);
-    int r = -ENOMEM;
-
-    l->attach = attach_new(&params);
-    if (l->attach)
-        r = attach_listen(l->attach);
-    if (r == -EADDRINUSE)
-        log_warn("another \"callveil local\" of this user serves \"callveil run\" already");
-    else if (r < 0)
-        log_warn("\"callveil run\" cannot use this proxy, and starts its own: %s", strerror(-r));
-}
-
-int local_adopt(struct local *l, int fd, void (*on_ended)(void *arg), void *arg)
-{
-    struct attach_params params = local_attach_params(l);
-
-    params.on_run_ended = on_ended;
-    params.on_run_ended_arg = arg;
-    l->attach = attach_new(&params);
-    if (!l->attach) {
-        close(fd);
-        return -ENOMEM;
-    }
-    return attach_adopt(l->attach, fd);
-}
-
 /* ---- the way out ---- */
 
 static void local_on_state(void *arg)
@@ -200,9 +155,9 @@ static void local_sum(void *arg, struct counters *ret)
     counters_sum(ret, &l->counters);
 }
 
-static struct local_view local_view(const struct local *l)
+static struct local_view local_view(const struct local *l, bool is_inside)
 {
-    return (struct local_view){
+    struct local_view view = {
         .exit = l->exit,
         .socks5 = local_socks5_addr(l),
         .turn = local_turn_addr(l),
@@ -211,26 +166,28 @@ static struct local_view local_view(const struct local *l)
         .flows = l->flows,
         .mirror = l->mirror,
     };
+
+    if (!is_inside)
+        return view;
+    addr_parse_ip(PLACE_ROUTER_V4, ROUTER_TURN_PORT, &view.stun);
+    if (l->loopback)
+        view.turn = view.stun;
+    return view;
 }
 
-static void local_describe(void *arg, json_t *root)
+static void local_describe(void *arg, const struct stats_reader *reader, json_t *root)
 {
     const struct local *l = arg;
-    const struct local_view view = local_view(l);
+    const struct local_view view = local_view(l, reader->is_inside);
 
     l->flows->n = l->flows->n_all = 0;
+    if (l->attach)
+        attach_flows(l->attach, l->flows);
     if (l->loopback)
         loopback_flows(l->loopback, l->flows);
     if (l->socks5)
         socks5_flows(l->socks5, l->flows);
-    local_stats_describe(&view, root);
-}
-
-static void local_describe_secrets(void *arg, json_t *root)
-{
-    const struct local_view view = local_view(arg);
-
-    local_stats_describe_secrets(&view, root);
+    local_stats_describe(&view, reader, root);
 }
 
 static void local_state(void *arg, struct stats_state *ret)
@@ -240,27 +197,133 @@ static void local_state(void *arg, struct stats_state *ret)
     local_stats_state(l->exit, ret);
 }
 
-static int local_init_stats(struct local *l)
+static bool local_ready(void *arg)
 {
-    const struct stats_source source = {
+    return local_is_ready(arg);
+}
+
+static struct stats_source local_source(struct local *l)
+{
+    return (struct stats_source){
         .role = STATS_local,
         .arg = l,
         .state = local_state,
         .sum = local_sum,
         .describe = local_describe,
-        .describe_secrets = local_describe_secrets,
         .page_token = l->page_token,
         .ready = local_ready,
     };
+}
 
-    if (l->conf->stats_listen.family == ADDR_NONE)
-        return 0;
+static int local_init_stats(struct local *l)
+{
+    const struct stats_source source = local_source(l);
+
     l->mirror = mirror_new(l->base);
     l->flows = calloc(1, sizeof(*l->flows));
-    if (!l->mirror || !l->flows)
+    if (!l->mirror || !l->flows || !secret_draw(l->page_token) || !secret_draw(l->inside_token))
         return 1;
+    if (l->conf->stats_listen.family == ADDR_NONE)
+        return 0;
     return stats_http_new(l->base, &l->conf->stats_listen, l->conf->stats_token, &source,
                           &l->http) < 0;
+}
+
+/* ---- sealed apps ---- */
+
+static void local_on_service_ended(void *arg)
+{
+    struct local *l = arg;
+
+    l->n_services--;
+}
+
+/* What the router of a seal serves. */
+static bool local_on_service(void *arg, struct stream *app, uint16_t port)
+{
+    struct local *l = arg;
+    struct addr from = stream_remote(app);
+    bool taken = false;
+
+    if (l->n_services == LOCAL_SERVICES_MAX)
+        return false;
+    l->n_services++;
+    stream_set_farewell(app, local_on_service_ended, l);
+    if (port == ROUTER_TURN_PORT && l->loopback)
+        taken = loopback_adopt(l->loopback, app, &from);
+    else if (port == ROUTER_PAGE_PORT && l->door)
+        taken = door_enter(l->door, app);
+    return taken; /* if not, the gate frees it, which is its farewell */
+}
+
+static struct attach_params local_attach_params(struct local *l)
+{
+    return (struct attach_params){
+        .gate = {.base = l->base,
+                 .rx = l->rx,
+                 .tx = l->tx,
+                 .pool = l->pool,
+                 .exit = l->exit,
+                 .counters = &l->counters,
+                 .dns = l->conf->dns,
+                 .n_dns = l->conf->n_dns,
+                 .on_service = local_on_service,
+                 .service_arg = l},
+        .is_ready = local_ready,
+        .arg = l,
+        .page_token = l->inside ? l->inside_token : NULL,
+    };
+}
+
+/* Seals work without it. */
+static void local_open_door(struct local *l)
+{
+    const struct stats_source source = local_source(l);
+    struct addr hosts[2];
+
+    addr_parse_ip(PLACE_ROUTER_V4, ROUTER_PAGE_PORT, &hosts[0]);
+    addr_parse_ip(PLACE_ROUTER_V6, ROUTER_PAGE_PORT, &hosts[1]);
+    l->door = door_new(l->pool);
+    if (l->door && stats_http_new_inside(l->base, door_take_listener(l->door), hosts,
+                                         l->inside_token, &source, &l->inside) == 0)
+        return;
+    log_warn("no stats page for sealed apps");
+    door_free(l->door);
+    l->door = NULL;
+}
+
+void local_offer(struct local *l)
+{
+    struct attach_params params;
+    int r = -ENOMEM;
+
+    if (l->conf->stats_listen.family != ADDR_NONE)
+        local_open_door(l);
+    params = local_attach_params(l);
+    l->attach = attach_new(&params);
+    if (l->attach)
+        r = attach_listen(l->attach);
+    if (r == -EADDRINUSE)
+        log_warn("another \"callveil local\" of this user serves \"callveil run\" already");
+    else if (r < 0)
+        log_warn("\"callveil run\" cannot use this proxy, and starts its own: %s", strerror(-r));
+}
+
+int local_adopt(struct local *l, int fd, bool has_page, void (*on_ended)(void *arg), void *arg)
+{
+    struct attach_params params;
+
+    if (has_page)
+        local_open_door(l);
+    params = local_attach_params(l);
+    params.on_run_ended = on_ended;
+    params.on_run_ended_arg = arg;
+    l->attach = attach_new(&params);
+    if (!l->attach) {
+        close(fd);
+        return -ENOMEM;
+    }
+    return attach_adopt(l->attach, fd);
 }
 
 /* ---- life ---- */
@@ -290,8 +353,7 @@ static int local_init_base(struct local *l)
     l->tx = tx_queue_new(&l->tx_stats);
     l->pool = stream_pool_new(l->base);
     l->sweep = event_new(l->base, -1, EV_PERSIST, local_on_sweep, l);
-    return !l->rx || !l->tx || !l->pool || !l->sweep || event_add(l->sweep, &second) < 0 ||
-           !secret_draw(l->page_token);
+    return !l->rx || !l->tx || !l->pool || !l->sweep || event_add(l->sweep, &second) < 0;
 }
 
 static void local_announce(const struct local *l)
@@ -375,10 +437,12 @@ void local_free(struct local *l)
     if (!l)
         return;
     stats_http_free(l->http);
+    stats_http_free(l->inside);
     mirror_free(l->mirror);
     free(l->flows);
     socks5_free(l->socks5);
     attach_free(l->attach);
+    door_free(l->door);
     loopback_free(l->loopback);
     upstream_exit_free(l->exit);
     stream_pool_free(l->pool);

@@ -28,10 +28,10 @@ int local_start(struct conf *conf, struct event_base *base, struct local **ret);
 /* Lets `callveil run` of this user attach (relay/rendezvous.h). Where that cannot be, a line in the
  * log says why, and runs start a proxy of their own. */
 void local_offer(struct local *local);
-/* Takes a connected socket whose other end is a `callveil run`; `on_ended` is called when it is
- * gone, and may not free anything. Call it before local_offer(), or in its place. Return: 0 or
- * -errno. */
-int local_adopt(struct local *local, int fd, void (*on_ended)(void *arg), void *arg);
+/* Takes a connected socket whose other end is a `callveil run`; `has_page`: its app has a stats
+ * page. `on_ended` is called when it is gone, and may not free anything. In place of local_offer().
+ * Return: 0 or -errno. */
+int local_adopt(struct local *local, int fd, bool has_page, void (*on_ended)(void *arg), void *arg);
 
 /* Swaps a configuration in (taken). Where the fronts and the stats listen changes at a start only.
  * Return: 0, or -1 with the reason logged and the old one in force. */

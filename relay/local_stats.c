@@ -1,5 +1,7 @@
 #include "relay/local_stats.h"
 
+#include <stdio.h>
+
 #include "common/base/clock.h"
 #include "relay/exit/upstream/upstream.h"
 
@@ -56,25 +58,86 @@ static void add_address(json_t *list, const struct addr *addr)
         json_array_append_new(list, json_string(addr_format_ip(addr, text, sizeof(text))));
 }
 
-static json_t *describe_turn(const struct local_view *view)
+static void add_url(json_t *urls, const char *scheme, const struct addr *addr, const char *more)
 {
     char at[ADDR_STRLEN], url[ADDR_STRLEN + 32];
+
+    snprintf(url, sizeof(url), "%s:%s%s", scheme, addr_format(addr, at, sizeof(at)), more);
+    json_array_append_new(urls, json_string(url));
+}
+
+/* In a seal the router's TURN server is there by TCP only: by UDP it would be a detour to where
+ * every datagram goes anyway. */
+static json_t *describe_turn(const struct local_view *view, const struct stats_reader *reader)
+{
     json_t *turn = json_object(), *urls = json_array();
 
-    addr_format(&view->turn, at, sizeof(at));
-    snprintf(url, sizeof(url), "turn:%s?transport=udp", at);
-    json_array_append_new(urls, json_string(url));
-    snprintf(url, sizeof(url), "turn:%s?transport=tcp", at);
-    json_array_append_new(urls, json_string(url));
+    if (!reader->is_inside)
+        add_url(urls, "turn", &view->turn, "?transport=udp");
+    add_url(urls, "turn", &view->turn, "?transport=tcp");
     json_object_set_new(turn, "urls", urls);
+    if (reader->has_token) {
+        json_object_set_new(turn, "username", json_string(view->turn_user));
+        json_object_set_new(turn, "credential", json_string(view->turn_password));
+    }
     return turn;
 }
 
-void local_stats_describe(const struct local_view *view, json_t *root)
+static json_t *describe_mirror(const struct mirror *mirror)
+{
+    static const enum addr_family families[] = {ADDR_IPV4, ADDR_IPV6};
+    json_t *urls = json_array();
+
+    for (size_t i = 0; i < 2; i++) {
+        struct addr addr = mirror_addr(mirror, families[i]);
+
+        if (addr.family != ADDR_NONE)
+            add_url(urls, "stun", &addr, "");
+    }
+    return urls;
+}
+
+static void describe_machine(const struct local_view *view, json_t *root)
+{
+    struct addr addrs[MIRROR_ADDRS_MAX];
+    size_t n = mirror_own_addresses(addrs, MIRROR_ADDRS_MAX);
+    json_t *own = json_array();
+
+    for (size_t i = 0; i < n; i++)
+        add_address(own, &addrs[i]);
+    json_object_set_new(root, "own_addresses", own);
+    if (!view->mirror)
+        return;
+    mirror_look(view->mirror, addrs, n);
+    json_object_set_new(root, "mirror", describe_mirror(view->mirror));
+}
+
+static void describe_inside(const struct local_view *view, json_t *root)
+{
+    json_t *urls = json_array();
+
+    add_url(urls, "stun", &view->stun, "");
+    json_object_set_new(root, "sealed", json_true());
+    json_object_set_new(root, "stun", urls);
+}
+
+static void describe_outside(const struct local_view *view, const struct stats_reader *reader,
+                             json_t *root)
+{
+    char at[ADDR_STRLEN];
+
+    if (view->socks5.family != ADDR_NONE)
+        json_object_set_new(root, "socks5",
+                            json_string(addr_format(&view->socks5, at, sizeof(at))));
+    if (reader->has_token)
+        describe_machine(view, root);
+}
+
+void local_stats_describe(const struct local_view *view, const struct stats_reader *reader,
+                          json_t *root)
 {
     struct upstream_status datagrams, streams;
     json_t *seen = json_array();
-    char at[ADDR_STRLEN];
 
     upstream_exit_status(view->exit, false, &datagrams);
     upstream_exit_status(view->exit, true, &streams);
@@ -85,47 +148,12 @@ void local_stats_describe(const struct local_view *view, json_t *root)
     json_object_set_new(root, "streams", describe_upstream(&streams));
     json_object_set_new(root, "peers_see", seen);
     flows_describe(view->flows, clock_now_ns(), root);
-    if (view->socks5.family != ADDR_NONE)
-        json_object_set_new(root, "socks5",
-                            json_string(addr_format(&view->socks5, at, sizeof(at))));
     if (view->turn.family != ADDR_NONE)
-        json_object_set_new(root, "turn", describe_turn(view));
-}
-
-static json_t *describe_mirror(const struct mirror *mirror)
-{
-    static const enum addr_family families[] = {ADDR_IPV4, ADDR_IPV6};
-    json_t *urls = json_array();
-
-    for (size_t i = 0; i < 2; i++) {
-        struct addr addr = mirror_addr(mirror, families[i]);
-        char at[ADDR_STRLEN], url[ADDR_STRLEN + 8];
-
-        if (addr.family == ADDR_NONE)
-            continue;
-        snprintf(url, sizeof(url), "stun:%s", addr_format(&addr, at, sizeof(at)));
-        json_array_append_new(urls, json_string(url));
-    }
-    return urls;
-}
-
-void local_stats_describe_secrets(const struct local_view *view, json_t *root)
-{
-    json_t *turn = json_object_get(root, "turn"), *own = json_array();
-    struct addr addrs[MIRROR_ADDRS_MAX];
-    size_t n = mirror_own_addresses(addrs, MIRROR_ADDRS_MAX);
-
-    if (turn) {
-        json_object_set_new(turn, "username", json_string(view->turn_user));
-        json_object_set_new(turn, "credential", json_string(view->turn_password));
-    }
-    for (size_t i = 0; i < n; i++)
-        add_address(own, &addrs[i]);
-    json_object_set_new(root, "own_addresses", own);
-    if (!view->mirror)
-        return;
-    mirror_look(view->mirror, addrs, n);
-    json_object_set_new(root, "mirror", describe_mirror(view->mirror));
+        json_object_set_new(root, "turn", describe_turn(view, reader));
+    if (reader->is_inside)
+        describe_inside(view, root);
+    else
+        describe_outside(view, reader, root);
 }
 
 void local_stats_state(struct exit *exit, struct stats_state *ret)

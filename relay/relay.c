@@ -166,7 +166,7 @@ static json_t *relay_describe_listeners(const struct relay *r)
     return listen;
 }
 
-static void relay_describe(void *arg, json_t *root)
+static void relay_describe(void *arg, const struct stats_reader *reader, json_t *root)
 {
     struct relay *r = arg;
     const struct conf *conf = r->settings->conf;

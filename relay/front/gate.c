@@ -27,13 +27,21 @@ bool gate_is_multicast(const struct addr *addr)
     return addr->ip[0] >= 224; /* class E and the broadcast, too */
 }
 
+static bool gate_is_one_of(const struct addr own[2], const struct addr *addr)
+{
+    return addr->family != ADDR_NONE &&
+           (addr_ip_equal(addr, &own[0]) || addr_ip_equal(addr, &own[1]));
+}
+
+bool gate_is_router(const struct gate *g, const struct addr *addr)
+{
+    return gate_is_one_of(g->router, addr);
+}
+
 bool gate_is_inside(const struct gate *g, const struct addr *addr)
 {
-    for (size_t i = 0; i < sizeof(g->own) / sizeof(g->own[0]); i++)
-        if (g->own[i].family != ADDR_NONE && addr_ip_equal(addr, &g->own[i]))
-            return true;
-    return addr->family == ADDR_NONE || addr_is_any(addr) || addr_is_loopback(addr) ||
-           gate_is_multicast(addr);
+    return gate_is_one_of(g->near, addr) || gate_is_router(g, addr) || addr->family == ADDR_NONE ||
+           addr_is_any(addr) || addr_is_loopback(addr) || gate_is_multicast(addr);
 }
 
 static void gate_on_acceptable(evutil_socket_t fd, short what, void *arg)
@@ -114,10 +122,11 @@ static int gate_watch_all(struct gate *g)
 static void gate_init(struct gate *g, const struct gate_params *params,
                       const struct keeper_attach *attach, const int fds[KEEPER_N_FDS])
 {
-    const struct addr own[] = {attach->near_v4, attach->near_v6, attach->dns_v4, attach->dns_v6};
-
     g->params = *params;
-    memcpy(g->own, own, sizeof(own));
+    g->near[0] = attach->near_v4;
+    g->near[1] = attach->near_v6;
+    g->router[0] = attach->router_v4;
+    g->router[1] = attach->router_v6;
     list_init(&g->flows);
     list_init(&g->assocs);
     g->tcp[0] = (struct gate_catch){.gate = g, .fd = fds[KEEPER_TCP4]};
@@ -186,4 +195,9 @@ void gate_sweep(struct gate *g, uint64_t now_ns)
     gate_dns_sweep(g->dns, now_ns);
     gate_keeper_sweep(g, now_ns);
     tx_flush(g->params.tx);
+}
+
+void gate_flows(const struct gate *g, struct flow_list *list)
+{
+    gate_udp_flows(g, list);
 }

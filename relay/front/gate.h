@@ -14,12 +14,16 @@
  * network get NXDOMAIN (UDP). What cannot be relayed is refused at once (RST, ICMP unreachable),
  * never swallowed: a swallowed STUN request costs a browser 40 s.
  *
+ * The address that the app takes for its router is ours. By TCP it has what on_service() serves;
+ * by UDP it is a STUN server, which tells a port of the app where peers see it.
+ *
  * Owner:   local.c makes one for each `callveil run` that attaches.
  * Threads: the worker's. Limits: flows, associations, peers' sockets, bytes per stream.
  */
 #pragma once
 
 #include <event2/event.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,8 +32,10 @@
 #include "relay/keeper.h"
 #include "relay/stats/counters.h"
 
+struct flow_list;
 struct gate;
 struct rx_batch;
+struct stream;
 struct stream_pool;
 struct tx_queue;
 
@@ -47,6 +53,10 @@ struct gate_params {
     /* The keeper is gone, and with it the namespace: gate_free() it, then or later. */
     void (*on_ended)(void *arg);
     void *arg;
+    /* Takes the app's stream to a port of the router. Return: false when nothing is served there;
+     * then it is reset. NULL: nothing is. */
+    bool (*on_service)(void *arg, struct stream *app, uint16_t port);
+    void *service_arg;
 };
 
 /* Takes the descriptors (KEEPER_N_FDS of them), also on failure. Return: 0 and *ret, or -errno. */
@@ -56,3 +66,5 @@ int gate_new(const struct gate_params *params, const struct keeper_attach *attac
 void gate_free(struct gate *g);
 /* Ends what has been idle for too long (RFC 4787: UDP after five minutes); about once a second. */
 void gate_sweep(struct gate *g, uint64_t now_ns);
+/* Adds the app's UDP ports that have an association. */
+void gate_flows(const struct gate *g, struct flow_list *list);

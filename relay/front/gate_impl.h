@@ -64,7 +64,7 @@ struct gate_keeper {
 
 struct gate {
     struct gate_params params;
-    struct addr own[4]; /* of the namespace: nothing is relayed for these */
+    struct addr near[2], router[2]; /* of the namespace: nothing is relayed for these */
     struct gate_catch tcp[2], udp[2];
     struct event accept_again; /* accepting is paused while descriptors are short */
     struct list flows;
@@ -82,6 +82,7 @@ struct gate {
  * and broadcast, none at all. */
 bool gate_is_inside(const struct gate *g, const struct addr *addr);
 bool gate_is_multicast(const struct addr *addr);
+bool gate_is_router(const struct gate *g, const struct addr *addr);
 
 /* ---- gate_tcp.c ---- */
 
@@ -96,6 +97,7 @@ void gate_tcp_free_all(struct gate *g);
 /* A datagram of the app; its payload stays until the worker's next flush. */
 void gate_udp_send(struct gate *g, const struct rx_packet *packet, uint64_t now_ns);
 void gate_udp_sweep(struct gate *g, uint64_t now_ns);
+void gate_udp_flows(const struct gate *g, struct flow_list *list);
 void gate_udp_free_all(struct gate *g);
 
 /* ---- gate_dns.c ---- */

@@ -118,6 +118,9 @@ void gate_tcp_take(struct gate *g, struct stream *app, const struct addr *to)
     struct addr peer = *to;
 
     counter_add(&g->params.counters->gate_connects, 1);
+    if (gate_is_router(g, to) && g->params.on_service &&
+        g->params.on_service(g->params.service_arg, app, to->port))
+        return;
     if (to->port == GATE_DNS_PORT)
         peer = gate_dns_server(g->dns);
     if (exit->ops->dial && peer.port != 0 && !gate_is_inside(g, &peer))

@@ -22,6 +22,10 @@
 #include "common/base/log.h"
 #include "common/wire/stun.h"
 #include "relay/front/gate_impl.h"
+#include "relay/stats/flows.h"
+
+/* Of all gates: whoever looks at the flows tells them apart by it. */
+static uint64_t udp_last_id;
 
 #define UDP_VERDICTS 32 /* peers lately asked about; a power of two */
 
@@ -44,6 +48,9 @@ struct gate_assoc {
     struct addr source;
     struct assoc *assoc;
     bool is_open;
+    struct addr relayed; /* while it is open */
+    uint64_t id, opened_ns;
+    struct flow_count count;
     bool is_known;    /* it has only sent to well-known ports */
     uint64_t used_ns; /* the app sent; what comes in does not count (RFC 4787, REQ-6) */
     uint64_t retry_ns;
@@ -98,11 +105,33 @@ static void udp_say_forbidden(struct gate_assoc *a, const struct addr *peer, con
     tx_flush(a->gate->params.tx); /* `buf` ends here */
 }
 
+/* For the router, which is a STUN server and nothing else by UDP. */
+static void udp_answer(struct gate_assoc *a, const struct addr *router, const uint8_t *data,
+                       size_t len)
+{
+    uint8_t buf[STUN_BINDING_ANSWER_MAX];
+    size_t n = stun_answer_binding(buf, data, len, &a->relayed);
+
+    if (n == 0) {
+        counter_add(&udp_counters(a)->drop_denied, 1);
+        gate_refuse(a->gate, &a->source, router, len);
+        udp_say_forbidden(a, router, data, len);
+        return;
+    }
+    gate_answer(a->gate, router, &a->source, NULL, 0, buf, n, clock_now_ns());
+    tx_flush(a->gate->params.tx); /* `buf` ends here */
+}
+
 static void udp_forward(struct gate_assoc *a, const struct addr *peer, const uint8_t *data,
                         size_t len)
 {
-    bool is_allowed = udp_is_allowed(a, peer);
+    bool is_allowed;
 
+    if (peer->port == ROUTER_TURN_PORT && gate_is_router(a->gate, peer)) {
+        udp_answer(a, peer, data, len);
+        return;
+    }
+    is_allowed = udp_is_allowed(a, peer);
     if (!a->is_open) { /* lost while it was asked */
         counter_add(&udp_counters(a)->drop_down, 1);
     } else if (!is_allowed) {
@@ -112,6 +141,8 @@ static void udp_forward(struct gate_assoc *a, const struct addr *peer, const uin
     } else {
         counter_add(&udp_counters(a)->up_packets, 1);
         counter_add(&udp_counters(a)->up_bytes, len);
+        a->count.up_packets++;
+        a->count.up_bytes += len;
         a->gate->params.exit->ops->send(a->assoc, peer, data, len, false);
     }
 }
@@ -233,6 +264,10 @@ static void udp_on_open(void *user, const struct assoc_opened *opened)
         return;
     }
     a->is_open = true;
+    a->relayed = a->source.family == ADDR_IPV6 ? opened->relayed_v6 : opened->relayed_v4;
+    a->opened_ns = clock_now_ns();
+    a->id = ++udp_last_id;
+    a->count = (struct flow_count){0};
     memset(a->verdicts, 0, sizeof(a->verdicts));
     udp_end_waiting(a, true);
 }
@@ -249,6 +284,8 @@ static void udp_on_datagram(void *user, const struct addr *peer, const uint8_t *
     }
     counter_add(&udp_counters(a)->down_packets, 1);
     counter_add(&udp_counters(a)->down_bytes, len);
+    a->count.down_packets++;
+    a->count.down_bytes += len;
     gate_answer(a->gate, peer, &a->source, NULL, 0, data, len, now_ns);
 }
 
@@ -366,6 +403,11 @@ static void udp_send_from(struct gate_assoc *a, const struct rx_packet *packet, 
     }
 }
 
+static bool udp_is_served(const struct gate *g, const struct addr *to)
+{
+    return !gate_is_inside(g, to) || (to->port == ROUTER_TURN_PORT && gate_is_router(g, to));
+}
+
 void gate_udp_send(struct gate *g, const struct rx_packet *packet, uint64_t now_ns)
 {
     uint64_t hash = addr_hash(&packet->from);
@@ -375,7 +417,7 @@ void gate_udp_send(struct gate *g, const struct rx_packet *packet, uint64_t now_
         gate_dns_ask(g->dns, packet, now_ns);
         return;
     }
-    if (packet->to.port == 0 || packet->from.port == 0 || gate_is_inside(g, &packet->to)) {
+    if (packet->to.port == 0 || packet->from.port == 0 || !udp_is_served(g, &packet->to)) {
         counter_add(&g->params.counters->drop_denied, 1);
         gate_refuse(g, &packet->from, &packet->to, packet->len);
         return;
@@ -402,6 +444,27 @@ void gate_udp_sweep(struct gate *g, uint64_t now_ns)
             break;
         if (udp_is_idle(a, false, now_ns))
             udp_free(a);
+    }
+}
+
+void gate_udp_flows(const struct gate *g, struct flow_list *list)
+{
+    struct list *it;
+
+    /* The end of the list has those that sent last. */
+    for (it = g->assocs.prev; it != &g->assocs; it = it->prev) {
+        const struct gate_assoc *a = list_entry(it, struct gate_assoc, link);
+        struct flow_view *flow = a->is_open ? flows_add(list) : NULL;
+
+        if (!flow)
+            continue;
+        flow->id = a->id;
+        flow->made_ns = a->opened_ns;
+        flow->front = "run";
+        flow->transport = "udp";
+        flow->count = a->count;
+        flow->client = a->source;
+        *(a->relayed.family == ADDR_IPV6 ? &flow->relayed_v6 : &flow->relayed_v4) = a->relayed;
     }
 }
 

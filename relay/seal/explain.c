@@ -17,8 +17,8 @@ static const char text[] =
     "program finds the addresses " PLACE_NEAR_V4 " and " PLACE_NEAR_V6
     ", the same for everybody, and a default\n"
     "route that ends where it begins. No interface leads outside. The MTU is " STR(
-        PLACE_MTU) ", so that no\n"
-                   "packet has to be cut on its way to the relay.\n"
+        PLACE_MTU) ": what fits\n"
+                   "into one packet leaves for the relay in one.\n"
                    "\n"
                    "What it sends: TCP and UDP to any address outside go to a gate in \"callveil "
                    "local\", and from\n"
@@ -27,6 +27,11 @@ static const char text[] =
                    "broadcast, other protocols, other senders' addresses) is refused at once. This "
                    "machine's\n"
                    "loopback services and its local network are not reachable.\n"
+                   "\n"
+                   "The router it finds, " PLACE_ROUTER_V4
+                   ", is the gate: DNS, STUN and TURN, and a stats page of its own\n"
+                   "with a leak check, which asks for a token that a browser's \"callveil run\" "
+                   "prints.\n"
                    "\n"
                    "Files: /etc/resolv.conf names the gate, /etc/nsswitch.conf asks files and DNS "
                    "only, and the\n"

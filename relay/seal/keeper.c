@@ -195,9 +195,9 @@ static void keeper_fill_attach(struct keeper_attach *ret)
 {
     *ret = (struct keeper_attach){.version = KEEPER_VERSION};
     addr_parse_ip(PLACE_NEAR_V4, 0, &ret->near_v4);
-    addr_parse_ip(PLACE_ROUTER_V4, 0, &ret->dns_v4);
+    addr_parse_ip(PLACE_ROUTER_V4, 0, &ret->router_v4);
     addr_parse_ip(PLACE_NEAR_V6, 0, &ret->near_v6);
-    addr_parse_ip(PLACE_ROUTER_V6, 0, &ret->dns_v6);
+    addr_parse_ip(PLACE_ROUTER_V6, 0, &ret->router_v6);
 }
 
 static int keeper_make(struct keeper_ready *ready, int fds[KEEPER_N_PASSED])

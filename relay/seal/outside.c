@@ -47,14 +47,21 @@ static struct conf *proxy_load(const struct outside_want *want)
     if (!conf)
         return NULL;
     conf->log_level = want->log_level >= 0 ? (enum log_level)want->log_level : LOG_LEVEL_WARNING;
-    /* Nobody else is to depend on a proxy that ends with this app, and another one may have the
-     * ports. */
-    conf->socks5 = conf->turn = conf->stats_listen = (struct addr){0};
     return conf;
+}
+
+/* Nobody else is to depend on a proxy that ends with this app, and another one may have the ports.
+ * The TURN server is for the app itself, which does not come by that port. */
+static void proxy_withdraw(struct conf *conf)
+{
+    conf->socks5 = conf->stats_listen = (struct addr){0};
+    if (conf->turn.family != ADDR_NONE)
+        addr_parse_ip("127.0.0.1", 0, &conf->turn);
 }
 
 static int proxy_serve(struct conf *conf, int fd)
 {
+    bool has_page = conf->stats_listen.family != ADDR_NONE;
     struct event_base *base = event_base_new();
     struct local *local = NULL;
     int status;
@@ -63,8 +70,9 @@ static int proxy_serve(struct conf *conf, int fd)
         conf_free(conf);
         return EXIT_FAILURE;
     }
+    proxy_withdraw(conf);
     status = local_start(conf, base, &local);
-    if (status == 0 && local_adopt(local, fd, proxy_on_ended, base) == 0)
+    if (status == 0 && local_adopt(local, fd, has_page, proxy_on_ended, base) == 0)
         event_base_dispatch(base);
     local_free(local);
     event_base_free(base);
@@ -201,6 +209,7 @@ int outside_attach(struct outside *o, const struct keeper_attach *attach,
     if (!answer.is_ready)
         fputs("callveil run: the relay cannot be reached: until it can, the app has no network\n",
               stderr);
+    snprintf(o->page_token, sizeof(o->page_token), "%.*s", KEEPER_TOKEN_LEN, answer.page_token);
     return 0;
 }
 

@@ -13,8 +13,9 @@
 #include "relay/seal/why.h"
 
 struct outside {
-    int fd;    /* the connection; its end is the gate's */
-    pid_t own; /* our own proxy; -1: somebody else's */
+    int fd;                                /* the connection; its end is the gate's */
+    pid_t own;                             /* our own proxy; -1: somebody else's */
+    char page_token[KEEPER_TOKEN_LEN + 1]; /* once attached; empty: there is no page inside */
 };
 
 struct outside_want {

@@ -13,6 +13,7 @@
 #include "relay/seal/keeper.h"
 #include "relay/seal/outside.h"
 #include "relay/seal/person.h"
+#include "relay/seal/place.h"
 #include "relay/seal/watch.h"
 #include "relay/usage.h"
 
@@ -36,10 +37,22 @@ static int run_refuse(const char *why)
 
 /* ---- the app ---- */
 
+/* Only where there is somebody to look at it: other programs' stderr is theirs. */
+static void run_tell_page(const struct run *run)
+{
+    if (run->outside.page_token[0] && browser_describe(run->command))
+        fprintf(stderr,
+                "callveil run: what its peers see, by its own test: http://%s:%u/check#%s\n",
+                PLACE_ROUTER_V4, ROUTER_PAGE_PORT, run->outside.page_token);
+}
+
 /* Return: the exit status. */
 static int run_attached(struct run *run)
 {
-    pid_t app = app_start(run->browser.argv, run->keeper.spaces, &run->watch.old, run->why);
+    pid_t app;
+
+    run_tell_page(run);
+    app = app_start(run->browser.argv, run->keeper.spaces, &run->watch.old, run->why);
 
     if (app < 0)
         return run_refuse(run->why);

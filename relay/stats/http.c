@@ -1,37 +1,14 @@
 #include "relay/stats/http.h"
 
 #include <errno.h>
-#include <event2/buffer.h>
-#include <event2/bufferevent_ssl.h>
-#include <event2/http.h>
-#include <event2/keyvalq_struct.h>
-#include <event2/listener.h>
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/x509v3.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
-#include "relay/stats/conns.h"
-#include "relay/stats/page.h"
-#include "relay/stats/render.h"
-
-/*
- * One request per connection, answered before its callback returns:
- *
- *   Host -> method -> token -> path -> answer
- *
- * The Host comes first because a page on somebody's web site can make a browser ask
- * us anything under its own name (DNS rebinding): such a request learns nothing, not
- * even which paths exist. What evhttp refuses by itself (malformed lines, headers over
- * 8 KiB, bodies over 1 KiB) gets evhttp's own fixed HTML page, which quotes no input.
- * conns.h bounds how many connections there are and for how long.
- */
+#include "relay/stats/http_impl.h"
 
 #define HTTP_HEADERS_MAX 8192
 #define HTTP_BODY_MAX    1024
@@ -40,312 +17,11 @@
 /* On the local proxy, calls share this thread: a flood of connections gets a few at a time. */
 #define HTTP_ACCEPTS   4
 #define HTTP_ACCEPT_US 2000
-#define HTTP_TOKEN_LEN 32 /* as its SHA-256: comparing takes equal time for any length */
-
-#define HTTP_TEXT "text/plain; charset=utf-8"
-
-/* What the page may do: run its own files and ask this endpoint. */
-#define HTTP_PAGE_POLICY                                                                           \
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "                \
-    "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-
-struct stats_http {
-    struct stats_http *next; /* in http_all */
-    struct evhttp *evhttp;
-    struct evconnlistener *listener; /* evhttp's */
-    struct event *resume;
-    unsigned int n_accepted; /* since `resume` last fired */
-    struct stats_conns conns;
-    struct stats_source source;
-    struct addr bound;
-    bool has_token, has_page_token;
-    uint8_t token[HTTP_TOKEN_LEN], page_token[HTTP_TOKEN_LEN];
-};
-
-struct http_route {
-    const char *path;
-    bool open; /* asks for no token */
-    void (*answer)(struct stats_http *http, struct evhttp_request *req);
-};
 
 /* All endpoints, for http_on_accept_error(). Like everything here the main thread's. */
 static struct stats_http *http_all;
 
-/* The moment the process started, as near as this module can know it: a reload that moves the
- * endpoint does not restart it. */
-static uint64_t http_started_ns, http_started_s;
-
-static void http_set_headers(struct evhttp_request *req, const char *type, size_t len)
-{
-    struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
-    char number[24];
-
-    snprintf(number, sizeof(number), "%zu", len);
-    evhttp_add_header(headers, "Content-Type", type);
-    evhttp_add_header(headers, "Content-Length", number);
-    evhttp_add_header(headers, "X-Content-Type-Options", "nosniff");
-    evhttp_add_header(headers, "Cache-Control", "no-store");
-    evhttp_add_header(headers, "Referrer-Policy", "no-referrer");
-    if (!evhttp_find_header(headers, "Content-Security-Policy"))
-        evhttp_add_header(headers, "Content-Security-Policy", "default-src 'none'");
-    evhttp_add_header(headers, "Connection", "close");
-}
-
-static struct bufferevent *http_bev(struct evhttp_request *req)
-{
-    return evhttp_connection_get_bufferevent(evhttp_request_get_connection(req));
-}
-
-static int http_fd(struct evhttp_request *req)
-{
-    return bufferevent_getfd(http_bev(req));
-}
-
-static void http_on_connect_answered(struct evhttp_request *req, void *arg)
-{
-    shutdown(http_fd(req), SHUT_RDWR);
-}
-
-/* Takes what is in `body`. */
-static void http_reply(struct evhttp_request *req, int code, const char *reason, const char *type,
-                       struct evbuffer *body)
-{
-    http_set_headers(req, type, evbuffer_get_length(body));
-    /* evhttp adds its own "keep-alive" to the answer when it finds one here (HTTP/1.0). */
-    while (evhttp_remove_header(evhttp_request_get_input_headers(req), "Connection") == 0)
-        ;
-    /* and sends a body whatever the method. */
-    if (evhttp_request_get_command(req) == EVHTTP_REQ_HEAD)
-        evbuffer_drain(body, evbuffer_get_length(body));
-    /* and leaves a CONNECT open whatever the headers say. */
-    if (evhttp_request_get_command(req) == EVHTTP_REQ_CONNECT)
-        evhttp_request_set_on_complete_cb(req, http_on_connect_answered, NULL);
-    evhttp_send_reply(req, code, reason, body);
-}
-
-static void http_reply_text(struct evhttp_request *req, int code, const char *reason,
-                            const char *text)
-{
-    struct evbuffer *body = evbuffer_new();
-
-    if (!body || evbuffer_add(body, text, strlen(text)) < 0)
-        evhttp_send_error(req, HTTP_INTERNAL, NULL);
-    else
-        http_reply(req, code, reason, HTTP_TEXT, body);
-    if (body)
-        evbuffer_free(body);
-}
-
-static void http_answer_health(struct stats_http *http, struct evhttp_request *req)
-{
-    http_reply_text(req, HTTP_OK, "OK", "ok\n");
-}
-
-static void http_answer_ready(struct stats_http *http, struct evhttp_request *req)
-{
-    if (!http->source.ready || http->source.ready(http->source.arg))
-        http_reply_text(req, HTTP_OK, "OK", "ready\n");
-    else
-        http_reply_text(req, HTTP_SERVUNAVAIL, "Service Unavailable", "not ready\n");
-}
-
-static const struct page_file *http_find_page(const char *path)
-{
-    for (size_t i = 0; path && i < n_page_files; i++)
-        if (strcmp(page_files[i].path, path) == 0)
-            return &page_files[i];
-    return NULL;
-}
-
-static void http_answer_page(struct evhttp_request *req, const struct page_file *file)
-{
-    struct evbuffer *body = evbuffer_new();
-
-    evhttp_add_header(evhttp_request_get_output_headers(req), "Content-Security-Policy",
-                      HTTP_PAGE_POLICY);
-    if (!body || evbuffer_add_reference(body, file->data, file->len, NULL, NULL) < 0)
-        http_reply_text(req, HTTP_INTERNAL, "Internal Server Error", "out of memory\n");
-    else
-        http_reply(req, HTTP_OK, "OK", file->type, body);
-    if (body)
-        evbuffer_free(body);
-}
-
-static bool http_hash_token(const char *token, uint8_t ret_hash[HTTP_TOKEN_LEN])
-{
-    return EVP_Digest(token, strlen(token), ret_hash, NULL, EVP_sha256(), NULL) == 1;
-}
-
-/* Whether the request shows one of the tokens that there are. */
-static bool http_has_token(const struct stats_http *http, struct evhttp_request *req)
-{
-    const char *given = evhttp_find_header(evhttp_request_get_input_headers(req), "Authorization");
-    uint8_t hash[HTTP_TOKEN_LEN];
-
-    if (!given || strncasecmp(given, "Bearer ", 7) != 0)
-        return false;
-    given += 7;
-    given += strspn(given, " ");
-    if (!http_hash_token(given, hash))
-        return false;
-    return (http->has_token && CRYPTO_memcmp(hash, http->token, sizeof(hash)) == 0) ||
-           (http->has_page_token && CRYPTO_memcmp(hash, http->page_token, sizeof(hash)) == 0);
-}
-
-static void http_answer_view(struct stats_http *http, struct evhttp_request *req, bool json)
-{
-    struct stats_view view = {
-        .role = http->source.role,
-        .uptime_s = (clock_now_ns() - http_started_ns) / NS_PER_S,
-        .started_s = http_started_s,
-        .with_secrets = http_has_token(http, req),
-    };
-    struct evbuffer *body = evbuffer_new();
-    int r = -ENOMEM;
-
-    http->source.sum(http->source.arg, &view.counters);
-    if (http->source.state)
-        http->source.state(http->source.arg, &view.state);
-    if (body && json)
-        r = stats_render_json(&http->source, &view, body);
-    else if (body)
-        r = stats_render_metrics(&view, body);
-    if (r < 0)
-        http_reply_text(req, HTTP_INTERNAL, "Internal Server Error", "out of memory\n");
-    else
-        http_reply(req, HTTP_OK, "OK",
-                   json ? "application/json" : "text/plain; version=0.0.4; charset=utf-8", body);
-    if (body)
-        evbuffer_free(body);
-}
-
-static void http_answer_json(struct stats_http *http, struct evhttp_request *req)
-{
-    http_answer_view(http, req, true);
-}
-
-static void http_answer_metrics(struct stats_http *http, struct evhttp_request *req)
-{
-    http_answer_view(http, req, false);
-}
-
-static const struct http_route http_routes[] = {
-    {"/healthz", true, http_answer_health},
-    {"/readyz", true, http_answer_ready},
-    {"/stats.json", false, http_answer_json},
-    {"/metrics", false, http_answer_metrics},
-};
-
-static const struct http_route *http_find_route(const char *path)
-{
-    for (size_t i = 0; path && i < sizeof(http_routes) / sizeof(http_routes[0]); i++)
-        if (strcmp(http_routes[i].path, path) == 0)
-            return &http_routes[i];
-    return NULL;
-}
-
-/* The address of ours that the client reached, which for a wildcard listener only the socket
- * knows. */
-static struct addr http_local_addr(struct evhttp_request *req)
-{
-    struct sockaddr_storage sa;
-    socklen_t len = sizeof(sa);
-
-    if (getsockname(http_fd(req), (struct sockaddr *)&sa, &len) < 0)
-        return (struct addr){0};
-    return addr_from_sockaddr((const struct sockaddr *)&sa);
-}
-
-/* "address:port" as reached, "localhost:port" on loopback, or over TLS a name that the certificate
- * has; the port may be left out when it is the scheme's. No other name is ours: any of them could
- * be a stranger's that resolves to us. */
-static bool http_is_own_host(const char *host, const struct addr *local, SSL *ssl)
-{
-    const uint16_t usual = ssl ? 443 : 80;
-    size_t len = strcspn(host, ":");
-    char port[8];
-    struct addr named;
-
-    if (addr_parse(host, &named) || addr_parse_ip(host, usual, &named))
-        return addr_equal(&named, local);
-    snprintf(port, sizeof(port), ":%u", local->port);
-    if (host[len] ? strcmp(host + len, port) != 0 : local->port != usual)
-        return false;
-    if (addr_is_loopback(local) && len == strlen("localhost") &&
-        strncasecmp(host, "localhost", len) == 0)
-        return true;
-    return ssl && len > 0 && X509_check_host(SSL_get_certificate(ssl), host, len, 0, NULL) == 1;
-}
-
-/* Return: 0 when the request is meant for us, else the status to refuse it with. */
-static int http_check_host(struct evhttp_request *req)
-{
-    const struct evkeyvalq *headers = evhttp_request_get_input_headers(req);
-    const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(req);
-    struct addr local = http_local_addr(req);
-    SSL *ssl = bufferevent_openssl_get_ssl(http_bev(req));
-    const char *host = NULL;
-    struct evkeyval *header;
-    char authority[128];
-    int port;
-
-    for (header = headers->tqh_first; header; header = header->next.tqe_next) {
-        if (strcasecmp(header->key, "Host") != 0)
-            continue;
-        /* Two of them are two opinions (RFC 9112, section 3.2). */
-        if (host)
-            return HTTP_BADREQUEST;
-        host = header->value;
-    }
-    if (!host)
-        return HTTP_BADREQUEST;
-    if (!http_is_own_host(host, &local, ssl))
-        return 421;
-    /* "GET http://name/path" names the host a second time. */
-    if (!uri || !evhttp_uri_get_host(uri))
-        return 0;
-    port = evhttp_uri_get_port(uri);
-    if (port < 0)
-        port = ssl ? 443 : 80;
-    snprintf(authority, sizeof(authority), "%s:%d", evhttp_uri_get_host(uri), port);
-    return http_is_own_host(authority, &local, ssl) ? 0 : 421;
-}
-
-static void http_on_request(struct evhttp_request *req, void *arg)
-{
-    struct stats_http *http = arg;
-    const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(req);
-    const char *path = uri ? evhttp_uri_get_path(uri) : NULL;
-    const struct http_route *route = http_find_route(path);
-    const struct page_file *page = http_find_page(path);
-    struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
-    int method = evhttp_request_get_command(req);
-    int refused = http_check_host(req);
-
-    if (http->conns.tls && !bufferevent_openssl_get_ssl(http_bev(req))) {
-        /* Memory was short when it came, and evhttp took it without encryption. */
-        shutdown(http_fd(req), SHUT_RDWR);
-        http_reply_text(req, HTTP_SERVUNAVAIL, "Service Unavailable", "HTTPS only\n");
-    } else if (refused == HTTP_BADREQUEST) {
-        http_reply_text(req, HTTP_BADREQUEST, "Bad Request", "one Host, please\n");
-    } else if (refused) {
-        log_limited(LOG_LEVEL_WARNING, "stats: refused a request that names another host");
-        http_reply_text(req, refused, "Misdirected Request", "not the host you think it is\n");
-    } else if (method != EVHTTP_REQ_GET && method != EVHTTP_REQ_HEAD) {
-        evhttp_add_header(headers, "Allow", "GET, HEAD");
-        http_reply_text(req, HTTP_BADMETHOD, "Method Not Allowed", "GET or HEAD\n");
-    } else if (page) {
-        http_answer_page(req, page);
-    } else if (http->has_token && !(route && route->open) && !http_has_token(http, req)) {
-        log_limited(LOG_LEVEL_WARNING, "stats: refused a request without the token");
-        evhttp_add_header(headers, "WWW-Authenticate", "Bearer realm=\"callveil\"");
-        http_reply_text(req, 401, "Unauthorized", "the token is missing or wrong\n");
-    } else if (!route) {
-        http_reply_text(req, HTTP_NOTFOUND, "Not Found", "no such page\n");
-    } else {
-        route->answer(http, req);
-    }
-}
+uint64_t http_started_ns, http_started_s;
 
 /* Out of descriptors, say. The listener stays readable and would be tried again at once, for as
  * long as it lasts. `arg` is not ours: evhttp_bind_listener() has put its evhttp there. */
@@ -383,23 +59,45 @@ static struct bufferevent *http_on_accept(struct event_base *base, void *arg)
     return stats_conns_on_accept(base, &http->conns);
 }
 
+/* Takes the listener; NULL: errno says why there is none. Return: 0 or -errno. */
+static int http_serve(struct stats_http *http, struct evconnlistener *listener)
+{
+    if (!listener)
+        return errno ? -errno : -ENOMEM;
+    http->listener = listener;
+    if (!evhttp_bind_listener(http->evhttp, listener)) {
+        evconnlistener_free(listener);
+        return -ENOMEM;
+    }
+    evconnlistener_set_error_cb(listener, http_on_accept_error);
+    return 0;
+}
+
+#define HTTP_LISTENER (LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC)
+
+/* Takes the socket, also on failure. */
+static struct evconnlistener *http_listener(struct event_base *base, int fd)
+{
+    struct evconnlistener *listener = evconnlistener_new(base, NULL, NULL, HTTP_LISTENER, 0, fd);
+
+    if (!listener)
+        close(fd);
+    return listener;
+}
+
 static int http_listen(struct stats_http *http, struct event_base *base, const struct addr *listen)
 {
-    unsigned int flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE;
+    unsigned int flags = HTTP_LISTENER | LEV_OPT_REUSEABLE;
     struct sockaddr_storage sa;
     socklen_t len = addr_to_sockaddr(listen, &sa);
+    int r;
 
     if (listen->family == ADDR_IPV6)
         flags |= LEV_OPT_BIND_IPV6ONLY;
-    http->listener = evconnlistener_new_bind(base, NULL, NULL, flags, HTTP_BACKLOG,
-                                             (struct sockaddr *)&sa, (int)len);
-    if (!http->listener)
-        return -errno;
-    if (!evhttp_bind_listener(http->evhttp, http->listener)) {
-        evconnlistener_free(http->listener);
-        return -ENOMEM;
-    }
-    evconnlistener_set_error_cb(http->listener, http_on_accept_error);
+    r = http_serve(http, evconnlistener_new_bind(base, NULL, NULL, flags, HTTP_BACKLOG,
+                                                 (struct sockaddr *)&sa, (int)len));
+    if (r < 0)
+        return r;
     len = sizeof(sa);
     if (getsockname(evconnlistener_get_fd(http->listener), (struct sockaddr *)&sa, &len) < 0)
         return -errno;
@@ -407,7 +105,7 @@ static int http_listen(struct stats_http *http, struct event_base *base, const s
     return 0;
 }
 
-static int http_init(struct stats_http *http, struct event_base *base, const struct addr *listen)
+static int http_init(struct stats_http *http, struct event_base *base)
 {
     int r = stats_conns_init(&http->conns, base, STATS_CONN_TIME_MS);
 
@@ -424,7 +122,34 @@ static int http_init(struct stats_http *http, struct event_base *base, const str
     /* All of them, the unknown too, are ours to answer: evhttp would say 501. */
     evhttp_set_allowed_methods(http->evhttp, UINT16_MAX);
     evhttp_set_gencb(http->evhttp, http_on_request, http);
-    return http_listen(http, base, listen);
+    return 0;
+}
+
+/* What is not given is not there. Return: NULL when memory is short. */
+static struct stats_http *http_new(struct event_base *base, const char *token,
+                                   const char *page_token, const struct stats_source *source)
+{
+    struct stats_http *http = calloc(1, sizeof(*http));
+
+    if (!http)
+        return NULL;
+    http->next = http_all;
+    http_all = http;
+    http->source = *source;
+    http->source.page_token = NULL;
+    http->has_token = token && *token;
+    http->has_page_token = page_token;
+    if ((http->has_token && !http_hash_token(token, http->token)) ||
+        (http->has_page_token && !http_hash_token(page_token, http->page_token)) ||
+        http_init(http, base) < 0) {
+        stats_http_free(http);
+        return NULL;
+    }
+    if (http_started_ns == 0) {
+        http_started_ns = clock_now_ns();
+        http_started_s = clock_real_s();
+    }
+    return http;
 }
 
 int stats_http_new(struct event_base *base, const struct addr *listen, const char *token,
@@ -439,31 +164,35 @@ int stats_http_new(struct event_base *base, const struct addr *listen, const cha
         log_error("stats: %s is not loopback: set a token in [stats] first", text);
         return -1;
     }
-    http = calloc(1, sizeof(*http));
-    if (!http) {
-        log_error("stats: out of memory");
-        return -1;
-    }
-    http->next = http_all;
-    http_all = http;
-    http->source = *source;
-    http->source.page_token = NULL;
-    http->has_token = token && *token;
-    http->has_page_token = source->page_token;
-    if ((http->has_token && !http_hash_token(token, http->token)) ||
-        (http->has_page_token && !http_hash_token(source->page_token, http->page_token)))
-        r = -ENOMEM;
-    else
-        r = http_init(http, base, listen);
+    http = http_new(base, token, source->page_token, source);
+    r = http ? http_listen(http, base, listen) : -ENOMEM;
     if (r < 0) {
         log_error("stats: cannot listen on %s: %s", text, strerror(-r));
         stats_http_free(http);
         return -1;
     }
-    if (http_started_ns == 0) {
-        http_started_ns = clock_now_ns();
-        http_started_s = clock_real_s();
+    *ret = http;
+    return 0;
+}
+
+int stats_http_new_inside(struct event_base *base, int listener, const struct addr hosts[2],
+                          const char *token, const struct stats_source *source,
+                          struct stats_http **ret)
+{
+    struct stats_http *http = http_new(base, token, NULL, source);
+    int r = -ENOMEM;
+
+    if (http)
+        r = http_serve(http, http_listener(base, listener));
+    else
+        close(listener);
+    if (r < 0) {
+        log_error("stats: nothing for sealed apps: %s", strerror(-r));
+        stats_http_free(http);
+        return -1;
     }
+    http->is_inside = true;
+    memcpy(http->hosts, hosts, sizeof(http->hosts));
     *ret = http;
     return 0;
 }

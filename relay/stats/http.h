@@ -13,6 +13,10 @@
  * asks for "Authorization: Bearer TOKEN" (constant-time). No CORS.
  * A relay that listens beyond loopback serves it over TLS.
  *
+ * Sealed apps get the same by a second endpoint (stats_http_new_inside()), on which everything but
+ * the page's files and health asks for a token of its own, and nothing tells of the machine
+ * outside.
+ *
  * A page token, which a role makes up at each start and prints, is as good as the token
  * and works without one: what only its owner may know (a credential, the machine's own
  * addresses) is added for who shows either of them, and for nobody else.
@@ -43,16 +47,21 @@ struct stats_state {
     uint64_t certificate_not_after_s; /* seconds since 1970; 0: there is no certificate */
 };
 
+/* Who is told. */
+struct stats_reader {
+    bool has_token; /* what only the owner may know is for them */
+    bool is_inside; /* a sealed app: nothing of this machine is, whatever it has shown */
+};
+
 /* What the endpoint asks the role it serves; all called on the main thread. */
 struct stats_source {
     enum stats_role role; /* the counters that are shown */
     void *arg;
     void (*state)(void *arg, struct stats_state *ret); /* may be NULL; *ret is zero */
     void (*sum)(void *arg, struct counters *ret);
-    /* Adds role-specific members ("relay": what peers see, ports, certificate, users, ...). */
-    void (*describe)(void *arg, json_t *root);
-    /* The same, for who has shown a token; may be NULL. */
-    void (*describe_secrets)(void *arg, json_t *root);
+    /* Adds role-specific members ("relay": what peers see, ports, certificate, users, ...); may be
+     * NULL. */
+    void (*describe)(void *arg, const struct stats_reader *reader, json_t *root);
     const char *page_token; /* may be NULL; borrowed during stats_http_new() */
     bool (*ready)(void *arg);
 };
@@ -60,6 +69,12 @@ struct stats_source {
 /* Return: 0, or -1 with a line in the log. `token` may be NULL only for a loopback address. */
 int stats_http_new(struct event_base *base, const struct addr *listen, const char *token,
                    const struct stats_source *source, struct stats_http **ret);
+/* On a listening socket of the caller's, taken also on failure. Requests name one of `hosts`
+ * (copied), and everything that is not open to all asks for `token`. Return: 0, or -1 with a line
+ * in the log. */
+int stats_http_new_inside(struct event_base *base, int listener, const struct addr hosts[2],
+                          const char *token, const struct stats_source *source,
+                          struct stats_http **ret);
 /* From the next connection on, HTTPS with this certificate (borrowed); NULL: HTTP. At the start,
  * before the loop turns, and when the certificate changes. */
 void stats_http_set_tls(struct stats_http *http, const struct tls_server *tls);

@@ -101,9 +101,7 @@ int stats_render_json(const struct stats_source *source, const struct stats_view
     r |= json_object_set_new(root, "counters", json_counters(view));
     r |= json_object_set_new(root, "histograms", json_histograms(view));
     if (r == 0 && source->describe)
-        source->describe(source->arg, root);
-    if (r == 0 && view->with_secrets && source->describe_secrets)
-        source->describe_secrets(source->arg, root);
+        source->describe(source->arg, &view->reader, root);
     if (r == 0)
         r = json_dump_callback(root, json_write_escaped, out, JSON_INDENT(2));
     if (r == 0)

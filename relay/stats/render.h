@@ -19,7 +19,7 @@ struct stats_view {
     struct stats_state state;
     uint64_t uptime_s;
     uint64_t started_s; /* seconds since 1970 */
-    bool with_secrets;  /* the reader has shown a token */
+    struct stats_reader reader;
 };
 
 enum stats_kind {

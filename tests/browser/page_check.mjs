@@ -3,47 +3,12 @@
 
 import { check, exitStatus, launchChromium } from "./checks.mjs";
 import { launchFirefox } from "./firefox.mjs";
+import { checkCall, checkPrivate, pressAndLook, testCall, verdict } from "./leak_check.mjs";
 import {
-  LOCAL, PROXY, RELAY, STRICT, WORK, checkTrouble, laptop, openPage, relay, takePictures, token,
+  LOCAL, PROXY, RELAY, STRICT, WORK, checkTrouble, laptop, openPage, takePictures, token,
 } from "./page_lib.mjs";
 
 const CHECK = `${LOCAL}/check#${token}`;
-
-// These run in the page; one thing each, for both drivers.
-async function verdict() {
-  for (const end = Date.now() + 15000; Date.now() < end;) {
-    const word = document.getElementById("verdict-word").textContent;
-    if (["private", "leaks", "unsure"].includes(word)) {
-      return {
-        word,
-        learned: [...document.querySelectorAll("#learned tbody tr")].map((row) =>
-          [row.className, row.cells[0].textContent, row.cells[1].textContent]),
-        cure: document.getElementById("cure").hidden ? "" : document.getElementById("cure").textContent,
-      };
-    }
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  return { word: "none", text: document.body.textContent };
-}
-
-async function pressAndLook(id) {
-  document.getElementById(id).click();
-  await new Promise((resolve) => setTimeout(resolve, 1500));
-  for (let n = 0; n < 100 && document.getElementById("again").disabled; n++)
-    await new Promise((resolve) => setTimeout(resolve, 100));
-}
-
-async function testCall() {
-  const text = (id) => document.getElementById(id)?.textContent;
-  const value = (id) => Number(document.getElementById(id)?.dataset.value);
-  document.getElementById("call").click();
-  for (const end = Date.now() + 32000; Date.now() < end;) {
-    if (["good", "fair", "poor", "leaks", "no call"].includes(text("call-word"))) break;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  return { word: text("call-word"), more: text("call-more"), saw: text("call-saw"),
-    rtt: value("call-rtt"), bits: value("call-bits"), frames: value("call-frames") };
-}
 
 const leaksOf = ({ learned }) => learned.filter(([mood]) => mood === "bad").map(([, address]) => address);
 
@@ -51,18 +16,6 @@ function checkLeaks(name, seen, setting) {
   check(`${name}: the verdict is "leaks"`, seen.word === "leaks", seen);
   check(`${name}: and names the machine's address`, leaksOf(seen).includes(laptop), seen);
   check(`${name}: and the setting that stops it`, seen.cure.includes(setting), seen.cure);
-}
-
-function checkPrivate(name, seen) {
-  check(`${name}: the verdict is "private"`, seen.word === "private", seen);
-  check(`${name}: and a peer learns the relay's address only`,
-    seen.learned.length === 1 && seen.learned[0][1] === relay, seen);
-}
-
-function checkCall(name, result) {
-  check(`${name}: the test call works, and is measured`, ["good", "fair", "poor"].includes(result.word) &&
-    result.frames > 20 && result.bits > 20000 && result.rtt > 0, result);
-  check(`${name}: its other end saw the relay only`, result.saw === relay, result);
 }
 
 // --- Chromium -----------------------------------------------------------------------------

@@ -36,6 +36,10 @@ const cases = [
   ["where the relay was the test, its answer is a leak", [host(name), srflx("203.0.113.5", "0.0.0.0")],
     { isRelayAsked: true }, "leaks"],
   ["and no answer is none", [], { isRelayAsked: true }, "private"],
+  ["a name in a seal stands for one of its addresses", [host(name), srflx("203.0.113.5", "0.0.0.0")],
+    { own: undefined, isSealed: true }, "private"],
+  ["an address in a seal that is not the relay's leaks all the same", [host(name), host("10.1.2.3")],
+    { own: undefined, isSealed: true }, "leaks"],
   ["loopback says nothing", [host("127.0.0.1")], {}, "private"],
 ];
 

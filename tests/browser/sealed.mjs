@@ -13,6 +13,7 @@ import { openCall, finishCall, gatherOnly } from "./page.mjs";
 import { N_MESSAGES, WANTED, addressesIn, check, checkMedia, exitStatus } from "./checks.mjs";
 import { captured, checkMediaOnWire, openPeer, withPeer } from "./calls.mjs";
 import { packets, startCapture } from "./capture.mjs";
+import { checkCall as checkTestCall, checkPrivate, testCall, verdict } from "./leak_check.mjs";
 
 const {
   RELAY_ADDRESS: relay, LAPTOP_ADDRESS: laptop, SITE_NAME: siteName, ROUTER, WORK, PERSON,
@@ -36,7 +37,7 @@ class SealedPage {
 
   constructor(options, args) {
     this.#child = spawn(`${WORK}/sealed`,
-      [...options, "--", "node", `${WORK}/tests/sealed_driver.mjs`, ...args],
+      [...options, "--", `${WORK}/tests/${args[0]}-driver`, ...args],
       { stdio: ["pipe", "pipe", "pipe"] });
     this.#child.stderr.on("data", (text) => { this.said += text; });
     this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
@@ -192,6 +193,16 @@ async function everyCall(page, peerBrowser, picture) {
   await page.screenshot({ path: `${PERSON}/${picture}.png` });
 }
 
+// `run` has said where: the page that the seal has of its own, as a person would open it.
+async function leakCheck(page, picture) {
+  const [url] = /http:\/\/192\.0\.2\.1:9642\/check#[0-9a-f]{32}/.exec(page.said) ?? [];
+  check("`callveil run` says where the browser's own leak check is", url, page.said);
+  await page.goto(url);
+  checkPrivate("the leak check", await page.evaluate(verdict));
+  checkTestCall("the leak check", await page.evaluate(testCall));
+  await page.screenshot({ path: `${PERSON}/${picture}-check.png` });
+}
+
 // --- parts --------------------------------------------------------------------------------
 
 async function loads(page) {
@@ -251,6 +262,7 @@ async function chromiumPart() {
       await checkBrowser(page);
       await checkBrowsing(page);
       await everyCall(page, peerBrowser, "chromium");
+      await captured("leak check", () => timed("leak check", () => leakCheck(page, "chromium")));
       await captured("local killed", async () => darkCall(page, await openPeer(peerBrowser)));
     })));
 }
@@ -262,6 +274,7 @@ async function firefoxPart() {
       await checkBrowsing(page);
       await checkBrowser(page);
       await everyCall(page, peerBrowser, "firefox");
+      await captured("leak check", () => timed("leak check", () => leakCheck(page, "firefox")));
     })));
 }
 

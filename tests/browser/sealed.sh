@@ -45,6 +45,13 @@ person_start() {
     chmod 711 "$WORK"
     cp "$CALLVEIL" "$WORK/callveil" || return
     cp -r "$BROWSER_DIR"/*.mjs "$BROWSER_DIR/node_modules" "$WORK/tests" || return
+    # `run` takes what is named like a browser for one, gives it a profile, and says where the leak
+    # check is. The driver has profiles of its own.
+    printf '#!/bin/sh\nshift 1\nexec node %s "$@"\n' "$WORK/tests/sealed_driver.mjs" \
+        >"$WORK/tests/chromium-driver"
+    printf '#!/bin/sh\nshift 3\nexec node %s "$@"\n' "$WORK/tests/sealed_driver.mjs" \
+        >"$WORK/tests/firefox-driver"
+    chmod +x "$WORK"/tests/*-driver
     : >"$WORK/local.conf"
     chown -R $USER_ID:$USER_ID "$PERSON" "$WORK/local.conf" 2>/dev/null
     LOCAL_WRAPPER=$(person_words | tr '\n' ' ')

@@ -57,6 +57,8 @@ static struct {
     struct addr dns[2];
     unsigned int n_ended;
     bool free_at_end;
+    uint16_t served_port; /* of the router; 0: none */
+    struct stream *served;
     struct env_said said[ENV_SAID_MAX];
     size_t n_said, n_looked;
     struct env_socket sockets[1024];
@@ -206,6 +208,15 @@ static void env_on_ended(void *arg)
     }
 }
 
+static bool env_on_service(void *arg, struct stream *app, uint16_t port)
+{
+    ck_assert_ptr_eq(arg, &env);
+    if (port != env.served_port)
+        return false;
+    env.served = app;
+    return true;
+}
+
 static void env_begin_with(size_t n_dns)
 {
     struct keeper_attach attach = {.version = KEEPER_VERSION};
@@ -230,10 +241,12 @@ static void env_begin_with(size_t n_dns)
         .dns = env.dns,
         .n_dns = n_dns,
         .on_ended = env_on_ended,
+        .on_service = env_on_service,
+        .service_arg = &env,
     };
     attach.near_v4 = at("192.0.2.2:0");
     attach.near_v6 = at("[2001:db8:1::2]:0");
-    attach.dns_v4 = at("192.0.2.1:0");
+    attach.router_v4 = at("192.0.2.1:0");
     for (int i = 0; i < KEEPER_LINK; i++) {
         fds[i] = i < KEEPER_UDP4 ? sock_listen(&loopback, 0) : sock_bind(&loopback, SOCK_DGRAM, 0);
         ck_assert_int_ge(fds[i], 0);

@@ -111,6 +111,23 @@ START_TEST(the_namespaces_own_addresses_are_reset_and_never_dialled)
 }
 END_TEST
 
+START_TEST(what_the_router_serves_is_taken_and_not_dialled)
+{
+    struct far *app;
+
+    env.served_port = 80;
+    app = app_connects("192.0.2.1:80");
+    ck_assert_ptr_eq(env.served, app->stream);
+    ck_assert(!app->freed && !app->reset);
+    check_reset(app_connects("192.0.2.1:81"));
+    check_reset(app_connects("192.0.2.2:80"));
+    app_connects("203.0.113.9:80");
+    ck_assert(fake_exit_is_dialing(&env.exit, "203.0.113.9:80"));
+    ck_assert_uint_eq(env.exit.n_dials, 1);
+    stream_free(env.served);
+}
+END_TEST
+
 START_TEST(flows_are_limited_and_the_next_is_reset)
 {
     struct far *app = NULL;
@@ -174,6 +191,7 @@ int main(void)
     tcase_add_test(t, a_reset_on_one_side_is_one_on_the_other);
     tcase_add_test(t, a_slow_side_pauses_the_other);
     tcase_add_test(t, the_namespaces_own_addresses_are_reset_and_never_dialled);
+    tcase_add_test(t, what_the_router_serves_is_taken_and_not_dialled);
     tcase_add_test(t, flows_are_limited_and_the_next_is_reset);
     tcase_add_test(t, short_memory_resets);
     tcase_add_test(t, port_53_is_dialled_at_the_configured_server);

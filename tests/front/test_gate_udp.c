@@ -1,6 +1,8 @@
 /*
  * UDP of a sealed app: associations, refusals, answers
  */
+#include "common/wire/stun.h"
+#include "relay/stats/flows.h"
 #include "tests/front/gate_env.h"
 
 static void setup(void)
@@ -106,6 +108,97 @@ START_TEST(a_source_that_only_speaks_quic_is_over_after_a_minute)
     ck_assert_uint_eq(env.counters.gate_associations, 1);
     env_pass(240);
     ck_assert_uint_eq(env.counters.gate_associations, 0);
+}
+END_TEST
+
+/* ---- the router ---- */
+
+#define ROUTER "192.0.2.1:3478"
+
+static size_t stun_request(uint8_t *buf, size_t cap, uint16_t method)
+{
+    static const uint8_t txid[STUN_TXID_LEN] = "twelve bytes";
+    struct stun_builder b;
+
+    stun_begin(&b, buf, cap, STUN_REQUEST, method, txid);
+    return stun_finish(&b);
+}
+
+START_TEST(the_router_tells_where_peers_see_the_source)
+{
+    uint8_t request[STUN_HEADER_LEN];
+    const uint8_t *data;
+    struct addr mapped;
+    struct stun_msg m;
+    size_t len;
+
+    env.exit.open_later = true;
+    app_sends_bytes(APP, ROUTER, request, stun_request(request, sizeof(request), STUN_BINDING));
+    check_silence();
+    fake_exit_answer(env.exit.last);
+    len = check_raw_udp(ROUTER, APP, &data);
+    ck_assert_int_eq(stun_decode(&m, data, len), 0);
+    ck_assert_int_eq(m.class, STUN_SUCCESS);
+    ck_assert(stun_get_addr(&m, STUN_XOR_MAPPED_ADDRESS, &mapped));
+    ck_assert(addr_ip_equal(&mapped, &env.exit.relayed_v4));
+    ck_assert_uint_eq(mapped.port, env.exit.last->port);
+    /* The same association is the app's for its peers, and the relay was sent nothing so far. */
+    ck_assert_uint_eq(env.exit.n_sent, 0);
+    app_sends(APP, PEER, "one");
+    ck_assert_uint_eq(env.exit.n_opened, 1);
+    check_sent(0, PEER, "one");
+}
+END_TEST
+
+START_TEST(the_router_serves_nothing_else_by_udp)
+{
+    uint8_t request[STUN_HEADER_LEN];
+
+    app_sends(APP, ROUTER, "no STUN");
+    check_refused(APP, ROUTER);
+    app_sends_bytes(APP, ROUTER, request, stun_request(request, sizeof(request), STUN_ALLOCATE));
+    check_refused(APP, ROUTER);
+    env_keeper_works();
+    ck_assert_ptr_nonnull(env_next_said()); /* 403 */
+    app_sends(APP, "192.0.2.1:3479", "x");
+    check_refused(APP, "192.0.2.1:3479");
+    app_sends(APP, "192.0.2.2:3478", "x");
+    check_refused(APP, "192.0.2.2:3478");
+    ck_assert_uint_eq(env.exit.n_sent, 0);
+    ck_assert_uint_eq(env.counters.drop_denied, 4);
+}
+END_TEST
+
+START_TEST(without_a_relay_the_router_refuses)
+{
+    uint8_t request[STUN_HEADER_LEN];
+
+    env.exit.open_v4 = EXIT_E_DOWN;
+    app_sends_bytes(APP, ROUTER, request, stun_request(request, sizeof(request), STUN_BINDING));
+    check_refused(APP, ROUTER);
+    check_silence();
+}
+END_TEST
+
+START_TEST(its_flows_are_told_with_what_they_carried)
+{
+    static struct flow_list list;
+
+    app_sends(APP, PEER, "one");
+    app_sends(APP, PEER, "two!");
+    far_sends(PEER, "back");
+    env.exit.open_later = true;
+    app_sends("192.0.2.2:40001", PEER, "not open yet");
+    list.n = list.n_all = 0;
+    gate_flows(env.g, &list);
+    ck_assert_uint_eq(list.n_all, 1);
+    ck_assert_str_eq(list.flow[0].front, "run");
+    ck_assert_uint_eq(list.flow[0].made_ns, fake_now_ns);
+    ck_assert_uint_eq(list.flow[0].count.up_packets, 2);
+    ck_assert_uint_eq(list.flow[0].count.up_bytes, 7);
+    ck_assert_uint_eq(list.flow[0].count.down_packets, 1);
+    ck_assert_uint_eq(list.flow[0].count.down_bytes, 4);
+    ck_assert(addr_ip_equal(&list.flow[0].relayed_v4, &env.exit.relayed_v4));
 }
 END_TEST
 
@@ -539,6 +632,10 @@ int main(void)
     tcase_add_test(t, five_minutes_without_a_datagram_of_the_app_end_it);
     tcase_add_test(t, what_peers_send_does_not_keep_it);
     tcase_add_test(t, a_source_that_only_speaks_quic_is_over_after_a_minute);
+    tcase_add_test(t, the_router_tells_where_peers_see_the_source);
+    tcase_add_test(t, the_router_serves_nothing_else_by_udp);
+    tcase_add_test(t, without_a_relay_the_router_refuses);
+    tcase_add_test(t, its_flows_are_told_with_what_they_carried);
     tcase_add_test(t, a_full_table_refuses);
     tcase_add_test(t, a_full_table_ends_what_was_idle_for_two_minutes);
     tcase_add_test(t, a_full_table_ends_quic_of_half_a_minute_before);

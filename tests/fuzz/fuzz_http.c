@@ -34,7 +34,7 @@ static void sum(void *arg, struct counters *ret)
     counter_add(&ret->requests, 4711);
 }
 
-static void describe(void *arg, json_t *root)
+static void describe(void *arg, const struct stats_reader *reader, json_t *root)
 {
     n_described++;
     json_object_set_new(root, "user", json_string("<script>"));

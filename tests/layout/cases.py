@@ -18,7 +18,7 @@ N_CASES = 46
 SECRET_FILES = {
     "common/wire/stun_mac.c": None,
     "relay/turn/auth.c": "auth_nonce_ok",
-    "relay/stats/http.c": "http_has_token",
+    "relay/stats/http_answer.c": "http_has_token",
     "relay/front/socks5_login.c": None,
 }
 

@@ -104,9 +104,11 @@ class Server:
 
 class Echo(Server):
     n_datagrams = n_bytes = 0
+    last_source = None
 
     def on_datagram(self, s, data, source):
         self.n_datagrams += 1
+        self.last_source = source[:2]
         self.send(s, data, source)
 
     def on_bytes(self, s, data):

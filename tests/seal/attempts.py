@@ -72,6 +72,25 @@ def connect(address, port, family=None, kind=socket.SOCK_STREAM):
         return "answered" if data else "closed"
 
 
+@attempt
+def mapped():
+    """What the router says, and an echo from a peer, by one socket: "ADDRESS PORT answered"."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(8)
+        request = struct.pack("!HHI", 1, 0, 0x2112A442) + b"zkqtransact!"
+        s.sendto(request, ("192.0.2.1", 3478))
+        answer = s.recv(200)
+        # A success with XOR-MAPPED-ADDRESS, IPv4, first.
+        if answer[:2] != b"\x01\x01" or answer[8:26] != request[8:] + b"\0\x20\0\x08\0\1":
+            return answer.hex()
+        port, address = struct.unpack("!H4s", answer[26:32])
+        port ^= 0x2112
+        address = bytes(a ^ b for a, b in zip(address, b"\x21\x12\xa4\x42"))
+        s.sendto(PAYLOAD, (PEER, ECHO_PORT))
+        s.recv(200)
+        return f"{socket.inet_ntoa(address)} {port} answered"
+
+
 def command(*argv):
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=20)
     return "done" if done.returncode == 0 else "failed"
@@ -433,7 +452,7 @@ def hostile_attach():
             socket.send_fds(s, [message], fds)
             data = s.recv(100)
             return "none" if not data else word(-struct.unpack_from("i", data, 4)[0])
-    attach = struct.pack("II", 1, 0) + b"\0" * 80
+    attach = struct.pack("II", 2, 0) + b"\0" * 80
     pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     tcp, udp = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
     null = os.open("/dev/null", os.O_RDWR)

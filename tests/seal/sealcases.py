@@ -1,5 +1,6 @@
 """What a sealed program cannot do, and what it can; sealed.py has the words they are written in."""
 
+import json
 import os
 import pty
 import re
@@ -8,9 +9,10 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.error
 
 import sealed
-from sealed import PYTHON, far, place, until
+from sealed import PYTHON, far, place, until, world
 
 CASES = {}
 
@@ -277,6 +279,58 @@ def programs(w):
     done = w.run("ping", "-c", "1", place.PEER)
     w.check("ping is refused at once", done.returncode not in (0, None)
             and time.monotonic() - start < 3, done)
+    w.finish_sealed()
+
+
+@case
+def page_inside(w):
+    """The router of a seal: a page with a token of its own, STUN, TURN; and nothing of outside."""
+    w.begin()
+    with open(f"{w.folder}/chromium-look", "w") as f:
+        f.write("#!/bin/sh\n")
+    os.chmod(f"{w.folder}/chromium-look", 0o755)
+    done = w.run(f"{w.folder}/chromium-look")
+    found = re.search(r"http://192\.0\.2\.1:9642/check#([0-9a-f]{32})\n", done.stderr)
+    w.check("a browser's run tells where the page is", found, done)
+    w.check("another program's does not", w.run("true").stderr == "")
+    token = found[1] if found else ""
+    outside = re.search(r"http://127\.0\.0\.1:\d+/#([0-9a-f]{32})", w.local.text())[1]
+
+    def get(path, *options, token="", host="192.0.2.1:9642", run=w.run):
+        done = run("curl", "-sS", "--max-time", "5", "-w", "\n%{http_code}", *options, "-H",
+                   f"Authorization: Bearer {token}", f"http://{host}{path}")
+        body, _, status = done.stdout.rpartition("\n")
+        return status, body
+
+    w.check("the page itself is open", get("/check")[0] == "200")
+    for name, wrong in (("none", ""), ("a wrong one", token[::-1]), ("the page's outside", outside),
+                        ("the configured one", world.TOKEN)):
+        w.check(f"its numbers are not, with this token: {name}",
+                get("/stats.json", token=wrong)[0] == "401", wrong)
+    w.check("nor are the metrics", get("/metrics")[0] == "401")
+    status, body = get("/stats.json", token=token)
+    stats = json.loads(body) if status == "200" else {}
+    w.check("with its own they are", stats.get("sealed") is True
+            and stats.get("peers_see") == [place.RELAY, place.RELAY6], body)
+    w.check("and nothing of the machine outside is there", status == "200" and not any(
+        a in body for a in (place.APP, place.APP6, "127.0.0.1", "own_addresses", "mirror")), body)
+    w.check("by IPv6, too", get("/healthz", host="[fd63:616c:6c76::1]:9642")[0] == "200")
+    w.check("another Host is refused", get("/check", "-H", "Host: evil.example")[0] == "421")
+    w.check("and other ports of the router", w.run(
+        "curl", "-sS", "--max-time", "5", "http://192.0.2.1:9641/").returncode in (7, 52, 56))
+    turn = stats.get("turn", {})
+    try:
+        opened = w.get("app", 9642, token)
+    except urllib.error.HTTPError as e:
+        opened = None if e.code == 401 else e
+    w.check("outside, the token of the inside opens nothing", opened is None, opened)
+    said, done = w.tries("mapped")
+    w.check("the router's STUN shows what a peer sees of that very socket",
+            said.get("mapped") == "%s %d answered" % w.peer.last_source, f"{done} {w.peer.last_source}")
+    done = w.run("turnutils_uclient", "-t", "-s", "-c", "-n", "20", "-m", "1", "-l", "100", "-e", place.PEER, "-r",
+                 str(far.ECHO_PORT), "-u", turn.get("username", ""), "-w", turn.get("credential", ""),
+                 "192.0.2.1")
+    w.check("its TURN server, by TCP, relays", "Total lost packets 0 (0" in done.stdout, done)
     w.finish_sealed()
 
 

@@ -100,7 +100,7 @@ START_TEST(the_catching_sockets_are_what_the_gate_expects)
     ck_assert_uint_eq(keeper.attach.version, KEEPER_VERSION);
     ck_assert_uint_eq(keeper.attach.near_v4.family, ADDR_IPV4);
     ck_assert_uint_eq(keeper.attach.near_v6.family, ADDR_IPV6);
-    ck_assert_uint_eq(keeper.attach.dns_v4.family, ADDR_IPV4);
+    ck_assert_uint_eq(keeper.attach.router_v4.family, ADDR_IPV4);
 }
 END_TEST
 

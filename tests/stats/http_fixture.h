@@ -32,7 +32,7 @@ static inline void sum_fake(void *arg, struct counters *ret)
     counter_add(&ret->requests, 4711);
 }
 
-static inline void describe_fake(void *arg, json_t *root)
+static inline void describe_fake(void *arg, const struct stats_reader *reader, json_t *root)
 {
     json_object_set_new(root, "user", json_string("<script>\"\n"));
 }

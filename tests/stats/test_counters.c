@@ -285,7 +285,7 @@ END_TEST
 
 static const char *user_name;
 
-static void describe_user(void *arg, json_t *root)
+static void describe_user(void *arg, const struct stats_reader *reader, json_t *root)
 {
     ck_assert_int_eq(json_object_set_new(root, "user", json_string(user_name)), 0);
 }

@@ -177,6 +177,6 @@ export function watch({ onData, onLost, once = false }) {
 }
 
 export function showFrame(data) {
-  setText($("role"), data.role === "local" ? "on this machine" : "relay");
+  setText($("role"), data.sealed ? "in a seal" : data.role === "local" ? "on this machine" : "relay");
   setText($("version"), `callveil ${data.callveil}, up for ${duration(data.uptime_s)}`);
 }

@@ -4,7 +4,7 @@ import {
   $, bitRate, byteCount, element, hasToken, millis, percent, setList, setMood, setText, showBanner,
   showFrame, watch,
 } from "/base.js";
-import { browserName, gather, judge, relayUrls, serversOf, testCall } from "/ice.js";
+import { browserName, gather, judge, relayUrls, serversOf, termsOf, testCall } from "/ice.js";
 
 const CALL_S = 10;
 
@@ -15,6 +15,8 @@ let data;
 const VERDICTS = {
   private: ["good", "Nothing of this machine: what a page is told here, and would pass on to a peer, is " +
     "the relay's address at most."],
+  sealed: ["good", "This browser is sealed: whatever it sends goes through the relay. What a page is " +
+    "told here, and would pass on to a peer, is the relay's address at most."],
   leaks: ["bad", "In a call that does not insist on the relay, a peer would learn what stands below and, " +
     "where a router is in between, the router's public address."],
   unsure: ["warn"],
@@ -75,7 +77,7 @@ function showCure() {
 }
 
 function showVerdict({ verdict, rows, why }) {
-  const [mood, text] = VERDICTS[verdict];
+  const [mood, text] = VERDICTS[data.sealed && verdict === "private" ? "sealed" : verdict];
   setText($("verdict-word"), verdict);
   setText($("verdict-more"), why ? MISSING[why]() : text);
   setMood($("verdict"), mood);
@@ -93,11 +95,9 @@ async function look() {
   setText($("verdict-more"), "");
   setMood($("verdict"), "");
   try {
-    const { stun, turn } = serversOf(data);
-    const { found, complete } = await gather([...stun, ...turn]);
-    showVerdict(judge(found, {
-      relay: data.peers_see, own: data.own_addresses, isProof: complete && stun.length > 0,
-      isRelayAsked: data.role === "relay" }));
+    const servers = serversOf(data);
+    const { found, complete } = await gather([...servers.stun, ...servers.turn]);
+    showVerdict(judge(found, termsOf(data, servers, complete)));
   } catch (error) {
     setText($("verdict-word"), "unsure");
     setText($("verdict-more"), `This browser cannot be asked: ${error.message}`);
@@ -228,6 +228,10 @@ watch({
   onData: (fresh) => {
     data = fresh;
     showFrame(data);
+    if (data.sealed) {
+      setText($("microphone-note"), "A page that may use the microphone is told the seal's own " +
+        "addresses too, which are the same for everybody.");
+    }
     showBanner(data.role === "local" && data.upstream.state !== "ready"
       ? "No relay is reached now. The check below still tells what this browser gives away." : null, "warn");
     showCall();

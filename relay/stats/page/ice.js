@@ -40,11 +40,12 @@ export async function gather(servers, policy = "all") {
 }
 
 // What to ask in the relay's or the local proxy's name. `stun` is a server that only a direct
-// datagram reaches: a browser whose addresses are merely not listed gives itself away by it.
+// datagram reaches: a browser whose addresses are merely not listed gives itself away by it. In a
+// seal nothing is reached directly; there it is the seal's own, which shows what peers see.
 export function serversOf(data) {
   const servers = { stun: [], turn: [] };
   if (data.role === "local") {
-    servers.stun = (data.mirror ?? []).map((url) => ({ urls: url }));
+    servers.stun = (data.mirror ?? data.stun ?? []).map((url) => ({ urls: url }));
     // While there is no relay it gives no address, and takes its time to say so.
     if (data.turn?.credential && data.upstream.state === "ready") {
       const { urls, username, credential } = data.turn;
@@ -67,14 +68,28 @@ export const relayUrls = (data) => (data.listen ?? []).flatMap((url) => {
   return /tcp/.test(scheme) ? [`turn:${host}:${port}?transport=tcp`] : [];
 });
 
+// What judge() needs to know of the answer, where these servers were asked.
+export function termsOf(data, { stun }, complete) {
+  return {
+    relay: data.peers_see,
+    own: data.own_addresses,
+    isProof: complete && stun.length > 0,
+    isRelayAsked: data.role === "relay",
+    isSealed: data.sealed === true,
+  };
+}
+
 // One row per thing a peer would learn; the verdict is "private", "leaks" or "unsure", and `why`
 // tells of the last one what is missing. `isProof`: a server that only a direct datagram reaches was
 // asked, and so a browser that leaks has shown an address. Then a mere name proves neither: it may
 // stand for an address that says nothing, as in a sealed namespace. `isRelayAsked`: that server is the
-// relay, which tells everybody its own address, and so any answer of its shows a leak.
-export function judge(found, { relay, own = [], isProof, isRelayAsked = false }) {
+// relay, which tells everybody its own address, and so any answer of its shows a leak. `isSealed`: a
+// name can stand for nothing but the seal's own addresses.
+export function judge(found,
+  { relay, own = [], isProof, isRelayAsked = false, isSealed = false }) {
   const rows = new Map();
-  const isSafe = (address) => NOTHING.some((pattern) => pattern.test(address));
+  const isSafe = (address) => NOTHING.some((pattern) => pattern.test(address)) ||
+    (isSealed && address.endsWith(".local"));
   const add = (address, what, leaks) => {
     if (!rows.get(address)?.leaks) rows.set(address, { address, what, leaks });
   };

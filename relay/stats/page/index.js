@@ -5,7 +5,7 @@ import {
   setMood, setText, showBanner, showFrame, watch,
 } from "/base.js";
 import { Chart } from "/chart.js";
-import { gather, judge, serversOf } from "/ice.js";
+import { gather, judge, serversOf, termsOf } from "/ice.js";
 
 const KEEP_S = 300;
 const JUDGE_S = 10; // how far back "is the call good?" looks
@@ -202,7 +202,7 @@ function localState(data) {
     ["Answers in", up.rtt_ms ? millis(up.rtt_ms) : undefined],
     ["Next try", up.state === "down" ? `in ${up.retry_in_s} s` : undefined],
     ["Pages and files", stateText(streams)],
-    ["SOCKS5 for apps", data.socks5 ? `${data.socks5}, ${count(c.socks_connections)} connections` : "off"],
+    ["SOCKS5 for apps", data.sealed ? undefined : data.socks5 ? `${data.socks5}, ${count(c.socks_connections)} connections` : "off"],
     ["TURN for apps", turn ? turn.urls[0].replace(/^turn:|\?.*$/g, "") : "off"],
     ["Streams open", count(c.upstream_streams)],
   ];
@@ -241,14 +241,21 @@ function showTotals({ counters: c }) {
     : [["Packets", "none"]]);
 }
 
+// What a front is called, and who uses it where nobody says.
+const FRONTS = {
+  socks5: ["SOCKS5", "an app here"],
+  run: ["Sealed app", "an app here"],
+  turn: ["TURN", "–"],
+};
+
 function flowRow(flow) {
-  const front = flow.front === "socks5" ? "SOCKS5" : "TURN";
+  const [front, somebody] = FRONTS[flow.front];
   const rate = (bits) => (bits === undefined ? "–" : bitRate(bits));
   const cell = (label, text, className = "") =>
     element("td", { text, className, "data-label": label });
   return element("tr", {},
     cell("Came by", `${front} over ${TRANSPORTS[flow.transport]}`),
-    cell("User", flow.user ?? (flow.front === "socks5" ? "an app here" : "–")),
+    cell("User", flow.user ?? somebody),
     cell("Open for", duration(flow.age_s)),
     cell("To peers", rate(flow.up), "number"),
     cell("From peers", rate(flow.down), "number"),
@@ -302,11 +309,9 @@ async function askBrowser(data) {
   browser = { key, state: "asking" };
   try {
     // Without the TURN server: an allocation would show up here as a call.
-    const { stun } = serversOf(data);
-    const { found, complete } = await gather(stun);
-    const { verdict, why } = judge(found, {
-      relay: data.peers_see, own: data.own_addresses, isProof: complete && stun.length > 0,
-      isRelayAsked: data.role === "relay" });
+    const servers = serversOf(data);
+    const { found, complete } = await gather(servers.stun);
+    const { verdict, why } = judge(found, termsOf(data, servers, complete));
     browser = { key, state: "done", verdict, why };
   } catch {
     browser = { key, state: "cannot" };
