@@ -49,9 +49,9 @@ static const char text[] =
                    "sandboxes of browsers\n"
                    "work as ever.\n"
                    "\n"
-                   "When \"callveil local\", or the small process that keeps the namespace, ends, "
-                   "the program has no\n"
-                   "network any more.\n";
+                   "When \"callveil local\" ends, the program has no network until one of this "
+                   "user's runs again. When\n"
+                   "the small process that keeps the namespace ends, it has none any more.\n";
 
 void explain(char **command)
 {

@@ -22,6 +22,7 @@
 
 #define KEEPER_N_PASSED (KEEPER_LINK + SPACE_N)
 #define KEEPER_BACKLOG  512
+#define KEEPER_RENEW_MS 2000
 #define TOKEN           UINT64_C(1000)
 #define NS_PER_TOKEN    (UINT64_C(1000000000) / (KEEPER_RATE * TOKEN))
 
@@ -153,24 +154,6 @@ static int keeper_answer(int link, struct keeper_bucket *bucket)
     return r;
 }
 
-/* Until either side is gone. */
-static void keeper_serve(int control, int link)
-{
-    struct pollfd fds[] = {{.fd = link, .events = POLLIN}, {.fd = control, .events = POLLIN}};
-    struct keeper_bucket bucket = {.at_ns = clock_now_ns(), .tokens = KEEPER_BURST * TOKEN};
-
-    for (;;) {
-        if (poll(fds, 2, -1) < 0 && errno != EINTR)
-            return;
-        if (fds[1].revents)
-            return;
-        if (fds[0].revents && keeper_answer(link, &bucket) < 0)
-            return;
-    }
-}
-
-/* ---- the process ---- */
-
 static int keeper_catch_all(int ret[KEEPER_LINK], char why[SEAL_WHY_LEN])
 {
     static const struct {
@@ -198,6 +181,84 @@ static void keeper_fill_attach(struct keeper_attach *ret)
     addr_parse_ip(PLACE_ROUTER_V4, 0, &ret->router_v4);
     addr_parse_ip(PLACE_NEAR_V6, 0, &ret->near_v6);
     addr_parse_ip(PLACE_ROUTER_V6, 0, &ret->router_v6);
+}
+
+/* ---- the process ---- */
+
+static void keeper_close_all(const int *fds, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        close(fds[i]);
+}
+
+/* What another gate needs. Return: the keeper's end of the connection with it, or -1 and why. */
+static int keeper_make_again(struct keeper_ready *ready, int fds[KEEPER_N_FDS])
+{
+    int link[2];
+
+    if (keeper_catch_all(fds, ready->why) < 0)
+        return -1;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, link) < 0) {
+        seal_fail(ready->why, "no connection for a gate: %s", strerror(errno));
+    } else if (rules_load(ready->why) < 0) {
+        keeper_close_all(link, 2);
+    } else {
+        fds[KEEPER_LINK] = link[0];
+        keeper_fill_attach(&ready->attach);
+        return link[1];
+    }
+    keeper_close_all(fds, KEEPER_LINK);
+    return -1;
+}
+
+/* There is no gate any more: what leads there is taken back. (Without that the app would be as
+ * dark, but wait.) */
+static void keeper_go_dark(int *link)
+{
+    char why[SEAL_WHY_LEN];
+
+    (void)rules_refuse_all(why);
+    if (*link >= 0)
+        close(*link);
+    *link = -1;
+}
+
+/* The maker has said something, or has ended. Return: whether it is still there; *link is what the
+ * keeper serves from now on, or -1. */
+static bool keeper_hear(int control, int *link)
+{
+    struct keeper_ready ready = {.status = -1};
+    struct keeper_again again;
+    int fds[KEEPER_N_FDS], r;
+
+    if (pass_recv(control, &again, sizeof(again), NULL, 0) < 0 || again.version != KEEPER_VERSION)
+        return false;
+    keeper_go_dark(link);
+    *link = keeper_make_again(&ready, fds);
+    if (*link < 0)
+        return pass_send(control, &ready, sizeof(ready), NULL, 0) == 0;
+    ready.status = 0;
+    r = pass_send(control, &ready, sizeof(ready), fds, KEEPER_N_FDS);
+    keeper_close_all(fds, KEEPER_N_FDS);
+    return r == 0;
+}
+
+/* Until the maker is gone. */
+static void keeper_serve(int control, int link)
+{
+    struct keeper_bucket bucket = {.at_ns = clock_now_ns(), .tokens = KEEPER_BURST * TOKEN};
+
+    for (;;) {
+        struct pollfd fds[] = {{.fd = link, .events = POLLIN}, {.fd = control, .events = POLLIN}};
+
+        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+            break;
+        if (fds[1].revents && !keeper_hear(control, &link))
+            break;
+        if (!fds[1].revents && fds[0].revents && keeper_answer(link, &bucket) < 0)
+            keeper_go_dark(&link);
+    }
+    keeper_go_dark(&link);
 }
 
 static int keeper_make(struct keeper_ready *ready, int fds[KEEPER_N_PASSED])
@@ -256,14 +317,12 @@ __attribute__((noreturn)) static void keeper_main(int control, int link)
             0 ||
         ready.status < 0)
         _exit(1);
-    for (int i = 0; i < KEEPER_N_PASSED; i++)
-        close(fds[i]);
+    keeper_close_all(fds, KEEPER_N_PASSED);
     keeper_leave_terminal();
     /* The app is this user too. Its user namespace is another one, which alone would keep ptrace(2)
      * away; this does so whatever the namespaces. */
     prctl(PR_SET_DUMPABLE, 0);
     keeper_serve(control, link);
-    (void)rules_refuse_all(ready.why); /* without it the app is as dark, but waits */
     _exit(0);
 }
 
@@ -295,22 +354,60 @@ int keeper_start(struct keeper *ret, char why[SEAL_WHY_LEN])
     return ret->pid < 0 ? -1 : 0;
 }
 
-int keeper_wait(struct keeper *k, char why[SEAL_WHY_LEN])
+/* What it passes, `n` descriptors. Return: 0, or -1 and why: then there are none. */
+static int keeper_receive(struct keeper *k, int *fds, size_t n, char why[SEAL_WHY_LEN])
 {
     struct keeper_ready ready;
-    int fds[KEEPER_N_PASSED];
-    int r = pass_recv(k->control, &ready, sizeof(ready), fds, KEEPER_N_PASSED);
+    int r = pass_recv(k->control, &ready, sizeof(ready), fds, n);
 
     if (r < 0)
         return seal_fail(why, "the keeper has died: %s", strerror(-r));
-    if (r > 0) {
+    if (ready.status == 0 && r == (int)n) {
         memcpy(k->catching, fds, sizeof(k->catching));
-        memcpy(k->spaces, fds + KEEPER_LINK, sizeof(k->spaces));
+        k->attach = ready.attach;
+        return 0;
     }
-    if (ready.status < 0)
-        return seal_fail(why, "%.*s", SEAL_WHY_LEN - 1, ready.why);
-    k->attach = ready.attach;
-    return r == KEEPER_N_PASSED ? 0 : seal_fail(why, "the keeper has passed too little");
+    keeper_close_all(fds, (size_t)r);
+    return ready.status < 0 ? seal_fail(why, "%.*s", SEAL_WHY_LEN - 1, ready.why)
+                            : seal_fail(why, "the keeper has passed too little");
+}
+
+int keeper_wait(struct keeper *k, char why[SEAL_WHY_LEN])
+{
+    int fds[KEEPER_N_PASSED];
+    int r = keeper_receive(k, fds, KEEPER_N_PASSED, why);
+
+    if (r == 0)
+        memcpy(k->spaces, fds + KEEPER_LINK, sizeof(k->spaces));
+    return r;
+}
+
+bool keeper_is_there(const struct keeper *k)
+{
+    struct pollfd p = {.fd = k->control};
+
+    return poll(&p, 1, 0) == 0;
+}
+
+int keeper_renew(struct keeper *k, char why[SEAL_WHY_LEN])
+{
+    const struct keeper_again again = {.version = KEEPER_VERSION};
+    struct pollfd p = {.fd = k->control, .events = POLLIN};
+    int fds[KEEPER_N_FDS], r;
+
+    /* An answer that was too late the last time. */
+    while (keeper_is_there(k) && poll(&p, 1, 0) > 0)
+        if (keeper_receive(k, fds, KEEPER_N_FDS, why) == 0)
+            keeper_close_all(fds, KEEPER_N_FDS);
+    r = pass_send(k->control, &again, sizeof(again), NULL, 0);
+    if (r < 0)
+        return seal_fail(why, "the keeper has died: %s", strerror(-r));
+    if (poll(&p, 1, KEEPER_RENEW_MS) == 0)
+        return seal_fail(why, "the keeper does not answer");
+    r = keeper_receive(k, fds, KEEPER_N_FDS, why);
+    if (r == 0)
+        k->link = fds[KEEPER_LINK];
+    return r;
 }
 
 static void keeper_close(int *fd)

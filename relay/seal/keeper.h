@@ -5,8 +5,9 @@
  * passes them and the namespaces out, and then serves the gate (relay/keeper.h): a
  * transparent socket for each peer that has something to say to the app.
  *
- * It ends with `callveil run` or with the gate, whichever is first, and the way out with
- * it: the app goes dark, and is told so by each thing that it tries.
+ * Without a gate the app is dark, and is told so by each thing that it tries; `callveil run` may
+ * ask for sockets for another one (reattach.h). The keeper ends with `callveil run`, and the way
+ * out for good with it.
  *
  * Limits: KEEPER_RATE sockets a second, KEEPER_BURST at once.
  */
@@ -22,13 +23,19 @@
 #define KEEPER_RATE  500
 #define KEEPER_BURST 1000
 
-/* From the keeper to its maker, once, with the descriptors: the catching sockets in the order of
- * enum keeper_fd, then the namespaces. */
+/* From the keeper to its maker, with the descriptors: the catching sockets in the order of enum
+ * keeper_fd; then the namespaces the first time, and after a struct keeper_again the gate's end of
+ * its connection. */
 struct keeper_ready {
     int32_t status; /* 0, or -1 and why, without descriptors */
     int32_t zero;
     struct keeper_attach attach;
     char why[SEAL_WHY_LEN];
+};
+
+/* From its maker: the gate is gone, another one is there. */
+struct keeper_again {
+    uint32_t version; /* KEEPER_VERSION */
 };
 
 struct keeper {
@@ -46,6 +53,11 @@ int keeper_start(struct keeper *ret, char why[SEAL_WHY_LEN]);
 int keeper_wait(struct keeper *k, char why[SEAL_WHY_LEN]);
 /* Closes what has been handed on: the sockets and the gate's connection. */
 void keeper_close_passed(struct keeper *k);
+/* Asks for what was handed on again, for another gate. Return: 0; or -1 and why, and nothing is
+ * there to be handed on. */
+int keeper_renew(struct keeper *k, char why[SEAL_WHY_LEN]);
+/* Whether it still runs. */
+bool keeper_is_there(const struct keeper *k);
 /* Ends it. */
 void keeper_stop(struct keeper *k);
 

@@ -20,6 +20,7 @@
 #include "conf/path.h"
 #include "relay/local.h"
 #include "relay/rendezvous.h"
+#include "relay/seal/place.h"
 #include "relay/usage.h"
 
 #define ATTACHED_WAIT_MS 20000 /* longer than the proxy waits for the relay */
@@ -156,7 +157,22 @@ int outside_open(const struct outside_want *want, struct outside *ret, char why[
     return seal_fail(why, "cannot reach the local proxy: %s", strerror(-ret->fd));
 }
 
+int outside_reopen(struct outside *o)
+{
+    int fd = rendezvous_connect();
+
+    if (fd < 0)
+        return fd;
+    o->fd = fd;
+    return 0;
+}
+
 /* ---- the gate ---- */
+
+int outside_ask(struct outside *o, const struct keeper_attach *attach, const int fds[KEEPER_N_FDS])
+{
+    return pass_send(o->fd, attach, sizeof(*attach), fds, KEEPER_N_FDS);
+}
 
 /* Return: its exit status once it is gone, or -1 and why. */
 static int outside_own_status(struct outside *o, char why[SEAL_WHY_LEN])
@@ -169,6 +185,14 @@ static int outside_own_status(struct outside *o, char why[SEAL_WHY_LEN])
     if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
         return WEXITSTATUS(status);
     return seal_fail(why, "the local proxy has died");
+}
+
+static void outside_accept(struct outside *o, const struct keeper_attached *answer)
+{
+    if (!answer->is_ready)
+        fputs("callveil run: the relay cannot be reached: until it can, the app has no network\n",
+              stderr);
+    snprintf(o->page_token, sizeof(o->page_token), "%.*s", KEEPER_TOKEN_LEN, answer->page_token);
 }
 
 static int outside_wait(struct outside *o, struct keeper_attached *ret, char why[SEAL_WHY_LEN])
@@ -195,7 +219,7 @@ int outside_attach(struct outside *o, const struct keeper_attach *attach,
                    const int fds[KEEPER_N_FDS], char why[SEAL_WHY_LEN])
 {
     struct keeper_attached answer = {0};
-    int r = pass_send(o->fd, attach, sizeof(*attach), fds, KEEPER_N_FDS);
+    int r = outside_ask(o, attach, fds);
 
     if (r == -EPIPE || r == -ECONNRESET)
         return outside_own_status(o, why);
@@ -206,11 +230,30 @@ int outside_attach(struct outside *o, const struct keeper_attach *attach,
         return r;
     if (answer.status < 0)
         return seal_fail(why, "the local proxy refuses: %s", strerror(-answer.status));
-    if (!answer.is_ready)
-        fputs("callveil run: the relay cannot be reached: until it can, the app has no network\n",
-              stderr);
-    snprintf(o->page_token, sizeof(o->page_token), "%.*s", KEEPER_TOKEN_LEN, answer.page_token);
+    outside_accept(o, &answer);
     return 0;
+}
+
+int outside_hear(struct outside *o)
+{
+    struct keeper_attached answer = {0};
+    int r = pass_recv(o->fd, &answer, sizeof(answer), NULL, 0);
+
+    if (r >= 0 && answer.version != KEEPER_VERSION)
+        r = -EPROTONOSUPPORT;
+    else if (r >= 0)
+        r = answer.status;
+    if (r == 0)
+        outside_accept(o, &answer);
+    return r;
+}
+
+void outside_tell_page(const struct outside *o)
+{
+    if (o->page_token[0])
+        fprintf(stderr,
+                "callveil run: what its peers see, by its own test: http://%s:%u/check#%s\n",
+                PLACE_ROUTER_V4, ROUTER_PAGE_PORT, o->page_token);
 }
 
 static void outside_end_own(const struct outside *o)
@@ -226,10 +269,16 @@ static void outside_end_own(const struct outside *o)
     waitpid(o->own, NULL, 0);
 }
 
-void outside_close(struct outside *o)
+void outside_disconnect(struct outside *o)
 {
     if (o->fd >= 0)
         close(o->fd);
+    o->fd = -1;
+}
+
+void outside_close(struct outside *o)
+{
+    outside_disconnect(o);
     if (o->own > 0)
         outside_end_own(o);
     *o = (struct outside){.fd = -1, .own = -1};

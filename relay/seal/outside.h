@@ -29,5 +29,15 @@ int outside_open(const struct outside_want *want, struct outside *ret, char why[
  * status, when our own proxy has said why on stderr and ended with it. */
 int outside_attach(struct outside *o, const struct keeper_attach *attach,
                    const int fds[KEEPER_N_FDS], char why[SEAL_WHY_LEN]);
-/* Ends the gate, and our own proxy. */
+/* The same for the proxy that this user has started since the one before ended, without waiting:
+ * the answer is outside_hear()'s. Return: 0, or -errno. */
+int outside_reopen(struct outside *o);
+int outside_ask(struct outside *o, const struct keeper_attach *attach, const int fds[KEEPER_N_FDS]);
+/* The connection is readable. Return: 0, there is a gate; or -errno, there will be none. */
+int outside_hear(struct outside *o);
+/* Where the app finds the stats page, on stderr; nothing when there is none. */
+void outside_tell_page(const struct outside *o);
+/* Ends the gate. */
+void outside_disconnect(struct outside *o);
+/* The same, and ends our own proxy. */
 void outside_close(struct outside *o);

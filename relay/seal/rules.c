@@ -30,7 +30,10 @@
 #define MARK      STR(PLACE_MARK)
 #define PORT      STR(PLACE_PORT)
 
+/* The first two lines are for when they are loaded again: at once, or not at all. */
 static const char rules[] =
+    "table inet callveil {\n}\n"
+    "flush table inet callveil\n"
     "table inet callveil {\n"
     "  chain catch {\n"
     "    type route hook output priority mangle; policy accept;\n"

@@ -6,8 +6,9 @@
  * address goes to the gate as well: a resolv.conf that the system has replaced meanwhile
  * (a laptop changes networks) may name a stub resolver there, which is not inside.
  *
- * Flow: the keeper loads them once, inside the new namespace; at the gate's end it takes back
- * what leads there, so that the app is refused everything at once and does not wait for nobody.
+ * Flow: the keeper loads them inside the new namespace; at the gate's end it takes back what leads
+ * there, so that the app is refused everything at once and does not wait for nobody, and for
+ * another gate it loads them again.
  */
 #pragma once
 

@@ -13,7 +13,7 @@
 #include "relay/seal/keeper.h"
 #include "relay/seal/outside.h"
 #include "relay/seal/person.h"
-#include "relay/seal/place.h"
+#include "relay/seal/reattach.h"
 #include "relay/seal/watch.h"
 #include "relay/usage.h"
 
@@ -37,26 +37,24 @@ static int run_refuse(const char *why)
 
 /* ---- the app ---- */
 
-/* Only where there is somebody to look at it: other programs' stderr is theirs. */
-static void run_tell_page(const struct run *run)
-{
-    if (run->outside.page_token[0] && browser_describe(run->command))
-        fprintf(stderr,
-                "callveil run: what its peers see, by its own test: http://%s:%u/check#%s\n",
-                PLACE_ROUTER_V4, ROUTER_PAGE_PORT, run->outside.page_token);
-}
-
 /* Return: the exit status. */
 static int run_attached(struct run *run)
 {
+    struct reattach reattach = {
+        .outside = &run->outside,
+        .keeper = &run->keeper,
+        /* Only where there is somebody to look at it: other programs' stderr is theirs. */
+        .tells_page = browser_describe(run->command),
+    };
     pid_t app;
 
-    run_tell_page(run);
+    if (reattach.tells_page)
+        outside_tell_page(&run->outside);
     app = app_start(run->browser.argv, run->keeper.spaces, &run->watch.old, run->why);
 
     if (app < 0)
         return run_refuse(run->why);
-    return watch_app(&run->watch, app, run->outside.fd);
+    return watch_app(&run->watch, app, &reattach);
 }
 
 static int run_seal(struct run *run)

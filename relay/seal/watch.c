@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "relay/seal/reattach.h"
+
 static const int watched[] = {SIGINT,  SIGQUIT,  SIGTERM, SIGHUP,  SIGUSR1,
                               SIGUSR2, SIGWINCH, SIGTSTP, SIGCONT, SIGCHLD};
 
@@ -76,23 +78,20 @@ static bool watch_collect(pid_t app, int *ret_status)
     return false;
 }
 
-int watch_app(struct watch *w, pid_t app, int outside)
+int watch_app(struct watch *w, pid_t app, struct reattach *reattach)
 {
-    struct pollfd fds[] = {{.fd = w->signals, .events = POLLIN}, {.fd = outside, .events = POLLIN}};
     int status;
 
     while (!watch_collect(app, &status)) {
-        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+        struct pollfd fds[] = {{.fd = w->signals, .events = POLLIN},
+                               {.fd = reattach_fd(reattach), .events = POLLIN}};
+        int n = poll(fds, 2, reattach_timeout_ms(reattach));
+
+        if (n < 0 && errno != EINTR)
             return 1;
         watch_pass_on(w, app);
-        if (fds[1].revents) {
-            fds[1].fd = -1;
-            fds[1].revents = 0;
-            fputs(
-                "callveil run: the local proxy or the keeper has ended: the app has no network any "
-                "more\n",
-                stderr);
-        }
+        if (n == 0 || (n > 0 && fds[1].revents))
+            reattach_turn(reattach, n > 0);
     }
     return status;
 }

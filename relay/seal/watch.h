@@ -11,6 +11,8 @@
 #include <signal.h>
 #include <sys/types.h>
 
+struct reattach;
+
 struct watch {
     int signals; /* signalfd(2) */
     sigset_t old;
@@ -19,6 +21,6 @@ struct watch {
 /* Blocks the signals: before anything is forked. Return: 0 or -errno. */
 int watch_init(struct watch *w);
 void watch_deinit(struct watch *w);
-/* Until the app has ended. `outside`: the connection with `callveil local`; when it ends, a line on
- * stderr says so, once. Return: the app's exit status, 128 + n after a signal. */
-int watch_app(struct watch *w, pid_t app, int outside);
+/* Until the app has ended, with what becomes of its way out meanwhile. Return: the app's exit
+ * status, 128 + n after a signal. */
+int watch_app(struct watch *w, pid_t app, struct reattach *reattach);

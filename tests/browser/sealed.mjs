@@ -231,8 +231,8 @@ async function darkCall(page, peerPage) {
   check("no page loads now", !await loads(page));
   const waited = performance.now() - asked;
   check("and the browser is told so, rather than left to wait", waited < AT_ONCE_MS, waited);
-  check("`callveil run` says that the app has no network any more",
-    /has no network any more/.test(page.said), page.said);
+  check("`callveil run` says that the app has no network",
+    /the app has no network$/m.test(page.said), page.said);
   await silence.stop();
   // The kernel tells the relay that nobody is there any more.
   const leaked = packets(silence,

@@ -180,13 +180,41 @@ def keeper_killed(w):
 @case
 def local_killed(w):
     app = mid_flow(w, lambda app: w.local.end(signal.SIGKILL))
-    w.check("the program is told where its network went", "no network any more" in app.text(),
+    w.check("the program is told where its network went",
+            "until there is one again, the app has no network" in app.text(), app.text()[-300:])
+    for n in (1, 2):
+        heard = int(re.findall(r"so far\t(\d+) ", app.text())[-1])
+        w.restart_local()
+        w.check(f"it is heard again by a new start of the proxy ({n})", until(
+            lambda: int(re.findall(r"so far\t(\d+) ", app.text())[-1]) > heard + 5, 30) is not None,
+            app.text()[-500:])
+        w.check("and told so", app.text().count("there is a local proxy again") == n,
+                app.text()[-500:])
+        w.talks(f"which serves new seals, too ({n})")
+        if n == 1:
+            w.local.end(signal.SIGTERM)
+            time.sleep(1)
+    w.check("all that while by one keeper", len(sealed_pids(w, "callveil-keeper")) == 1)
+    w.check("run ends with the program", app.end(signal.SIGTERM) == 0, app.text()[-500:])
+    w.check("the keeper is gone", not sealed_pids(w, "callveil-keeper"))
+    w.finish_sealed()
+
+
+@case
+def own_proxy_killed(w):
+    """Nobody starts it again."""
+    w.begin()
+    w.end_local()
+    app = w.start(PYTHON, w.attempts, "keep-talking", options=("-c", f"{w.folder}/local.conf"))
+    w.check("the program talks", app.says(r"so far\t[1-9]", 30), app.text())
+    for pid in sealed_pids(w, "callveil-local"):
+        os.kill(pid, signal.SIGKILL)
+    w.check("the program is told that it has no network any more",
+            app.says("its local proxy has ended: the app has no network any more", 10),
             app.text()[-300:])
     w.check("run ends with the program", app.end(signal.SIGTERM) == 0, app.text()[-500:])
     w.check("the keeper is gone", not sealed_pids(w, "callveil-keeper"))
-    w.restart_local()
-    w.talks("a new start of the proxy serves new seals")
-    w.finish_sealed()
+    w.finish_sealed(ends=False)
 
 
 @case

@@ -273,10 +273,115 @@ START_TEST(what_makes_no_sense_is_refused_and_the_keeper_goes_on)
 }
 END_TEST
 
-START_TEST(it_ends_with_the_gate)
+/* What a connection comes to, within a while. */
+static int connection_errno(const char *to)
 {
-    keeper_close_passed(&keeper);
+    struct addr addr;
+    struct sockaddr_storage sa;
+    socklen_t len;
+    int fd, r;
+
+    if (!addr_parse(to, &addr))
+        return 97;
+    len = addr_to_sockaddr(&addr, &sa);
+    fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    r = connect(fd, (struct sockaddr *)&sa, len) < 0 ? errno : 0;
+    if (r == EINPROGRESS && poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, 100) == 1)
+        r = socket_option(fd, SOL_SOCKET, SO_ERROR);
+    close(fd);
+    return r;
+}
+
+static int app_is_refused_all(void)
+{
+    if (connection_errno("198.51.100.1:80") != ECONNREFUSED)
+        return 1;
+    if (connection_errno("[2001:db8::1]:80") != ECONNREFUSED)
+        return 2;
+    if (connect_errno("198.51.100.1:80", SOCK_DGRAM) == 0)
+        return 3;
+    return connect_errno("[2001:db8::1]:80", SOCK_DGRAM) == 0 ? 4 : 0;
+}
+
+/* Return: what the app finds, once the keeper has heard of the gate's end. */
+static int dark_inside(void)
+{
+    int found = -1;
+
+    for (int waited = 0; waited < WAIT_MS && found != 0; waited += 10) {
+        usleep(10000);
+        found = inside(app_is_refused_all);
+    }
+    return found;
+}
+
+START_TEST(without_a_gate_everything_is_refused_until_there_is_another)
+{
+    struct keeper_want want = {
+        .version = KEEPER_VERSION, .kind = KEEPER_UDP, .addr = address("198.51.100.7:5000")};
+    int fd;
+
+    for (int i = 0; i < 3; i++) {
+        keeper_close_passed(&keeper);
+        ck_assert_int_eq(dark_inside(), 0);
+        ck_assert(keeper_is_there(&keeper));
+        ck_assert_msg(keeper_renew(&keeper, why) == 0, "%s", why);
+        ck_assert_int_eq(inside(app_sends), 0);
+        for (int k = 0; k < KEEPER_LINK; k++)
+            ck_assert(is_readable(keeper.catching[k]));
+        ck_assert_int_eq(ask(want, &fd), 0);
+        close(fd);
+    }
+}
+END_TEST
+
+/* As when `local` has let go of the gate, and the keeper has not heard of it yet. */
+START_TEST(another_gate_may_come_before_the_end_of_the_first_is_heard)
+{
+    int fd, old = keeper.link;
+
+    for (int i = 0; i < KEEPER_LINK; i++)
+        close(keeper.catching[i]);
+    ck_assert_msg(keeper_renew(&keeper, why) == 0, "%s", why);
+    ck_assert_int_ne(keeper.link, old);
+    ck_assert(is_readable(old)); /* its end */
+    close(old);
+    usleep(50000);
+    ck_assert_int_eq(inside(app_sends), 0);
+    ck_assert_int_eq(ask((struct keeper_want){.version = KEEPER_VERSION,
+                                              .kind = KEEPER_RAW,
+                                              .addr = address("0.0.0.0:0")},
+                         &fd),
+                     0);
+    close(fd);
+}
+END_TEST
+
+/* The sockets are taken, by a gate that still is. */
+START_TEST(what_cannot_be_made_again_is_said_and_the_keeper_goes_on)
+{
+    int catching[KEEPER_LINK];
+
+    memcpy(catching, keeper.catching, sizeof(catching));
+    close(keeper.link);
+    keeper.link = -1;
+    ck_assert_int_eq(keeper_renew(&keeper, why), -1);
+    ck_assert_ptr_nonnull(strstr(why, "no transparent socket"));
+    ck_assert_int_eq(dark_inside(), 0);
+    for (int i = 0; i < KEEPER_LINK; i++)
+        close(catching[i]);
+    ck_assert_msg(keeper_renew(&keeper, why) == 0, "%s", why);
+    ck_assert_int_eq(inside(app_sends), 0);
+}
+END_TEST
+
+START_TEST(a_dead_keeper_is_told_from_a_silent_one)
+{
+    ck_assert(keeper_is_there(&keeper));
+    kill(keeper.pid, SIGKILL);
     ck_assert(has_ended());
+    ck_assert(!keeper_is_there(&keeper));
+    ck_assert_int_eq(keeper_renew(&keeper, why), -1);
 }
 END_TEST
 
@@ -350,7 +455,10 @@ static Suite *keeper_suite(void)
     tcase_add_test(t, a_socket_for_a_peer_is_bound_to_the_peer);
     tcase_add_test(t, a_raw_socket_is_made_for_each_family);
     tcase_add_test(t, what_makes_no_sense_is_refused_and_the_keeper_goes_on);
-    tcase_add_test(t, it_ends_with_the_gate);
+    tcase_add_test(t, without_a_gate_everything_is_refused_until_there_is_another);
+    tcase_add_test(t, another_gate_may_come_before_the_end_of_the_first_is_heard);
+    tcase_add_test(t, what_cannot_be_made_again_is_said_and_the_keeper_goes_on);
+    tcase_add_test(t, a_dead_keeper_is_told_from_a_silent_one);
     tcase_add_test(t, it_ends_with_its_maker);
     suite_add_tcase(s, t);
     return s;
