@@ -24,6 +24,15 @@ static const char *transport_name(enum link_kind kind)
     return names[kind];
 }
 
+static void describe_certificate(const struct upstream_status *s, json_t *up)
+{
+    if (s->certificate_end_s == 0)
+        return;
+    json_object_set_new(up, "certificate_not_after",
+                        json_integer((json_int_t)s->certificate_end_s));
+    json_object_set_new(up, "certificate_pinned", json_boolean(s->is_pinned));
+}
+
 static json_t *describe_upstream(const struct upstream_status *s)
 {
     uint64_t now_ns = clock_now_ns();
@@ -35,6 +44,7 @@ static json_t *describe_upstream(const struct upstream_status *s)
         json_object_set_new(up, "transport", json_string(transport_name(s->kind)));
         json_object_set_new(up, "host", json_string(s->host));
         json_object_set_new(up, "rtt_ms", s->rtt_us ? json_real(s->rtt_us / 1000.0) : json_null());
+        describe_certificate(s, up);
     } else if (s->why[0]) {
         json_object_set_new(up, "why", json_string(s->why));
     }
@@ -156,6 +166,15 @@ void local_stats_describe(const struct local_view *view, const struct stats_read
         describe_outside(view, reader, root);
 }
 
+/* One that no date can end raises nobody's alarm. Of two, the one that ends first. */
+static void note_certificate(const struct upstream_status *s, struct stats_state *ret)
+{
+    uint64_t end_s = s->is_pinned ? 0 : s->certificate_end_s;
+
+    if (end_s != 0 && (ret->certificate_not_after_s == 0 || end_s < ret->certificate_not_after_s))
+        ret->certificate_not_after_s = end_s;
+}
+
 void local_stats_state(struct exit *exit, struct stats_state *ret)
 {
     struct upstream_status datagrams, streams;
@@ -165,4 +184,6 @@ void local_stats_state(struct exit *exit, struct stats_state *ret)
     ret->datagrams = datagrams.state == UPSTREAM_READY ? STATS_LINK_UP : STATS_LINK_DOWN;
     if (streams.state != UPSTREAM_OFF)
         ret->streams = streams.state == UPSTREAM_READY ? STATS_LINK_UP : STATS_LINK_DOWN;
+    note_certificate(&datagrams, ret);
+    note_certificate(&streams, ret);
 }

@@ -28,5 +28,6 @@ struct local_view {
 void local_stats_describe(const struct local_view *view, const struct stats_reader *reader,
                           json_t *root);
 
-/* Whether a relay is there for datagrams and for streams; `exit` is the upstream one. */
+/* Whether a relay is there for datagrams and for streams, and until when its certificate lets it
+ * be; `exit` is the upstream one. */
 void local_stats_state(struct exit *exit, struct stats_state *ret);

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "common/net/dtls.h"
 #include "common/net/tls_ctx.h"
@@ -115,18 +114,6 @@ static int tls_share(const struct tls_server *t, SSL_CTX *with)
     return 0;
 }
 
-static int tls_set_not_after(struct tls_server *t)
-{
-    struct tm tm;
-    time_t end;
-
-    if (ASN1_TIME_to_tm(X509_get0_notAfter(SSL_CTX_get0_certificate(t->tls)), &tm) != 1)
-        return -1;
-    end = timegm(&tm);
-    t->not_after_s = end > 0 ? (uint64_t)end : 0;
-    return 0;
-}
-
 static int tls_set_pin(struct tls_server *t)
 {
     unsigned char digest[TLS_PIN_LEN];
@@ -191,7 +178,8 @@ int tls_server_new(const char *cert_file, const char *key_file, const char *name
     }
     if (tls_load_files(t, cert_file, key_file, &e) < 0)
         goto fail;
-    if (tls_share(t, t->dtls) < 0 || tls_share(t, t->http) < 0 || tls_set_not_after(t) < 0 ||
+    if (tls_share(t, t->dtls) < 0 || tls_share(t, t->http) < 0 ||
+        tls_not_after_s(SSL_CTX_get0_certificate(t->tls), &t->not_after_s) < 0 ||
         tls_set_pin(t) < 0) {
         tls_fail(&e, "cannot use certificate", cert_file);
         goto fail;

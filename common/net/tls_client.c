@@ -217,3 +217,13 @@ const char *tls_client_why(const SSL *ssl)
         return "the server's certificate does not have the pinned key";
     return X509_verify_cert_error_string(result);
 }
+
+uint64_t tls_client_not_after_s(const SSL *ssl)
+{
+    const X509 *cert = SSL_get0_peer_certificate(ssl);
+    uint64_t end_s = 0;
+
+    if (cert)
+        (void)tls_not_after_s(cert, &end_s);
+    return end_s;
+}

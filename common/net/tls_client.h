@@ -16,6 +16,7 @@
 #include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct tls_client;
 
@@ -34,3 +35,6 @@ SSL *tls_client_ssl(struct tls_client *t, bool dtls, const char *name,
  * certificate does not have the pinned key", "certificate has expired", ...). Return: NULL when the
  * certificate was not what failed. */
 const char *tls_client_why(const SSL *ssl);
+
+/* The end of the certificate that the server has shown, seconds since 1970; 0: none yet. */
+uint64_t tls_client_not_after_s(const SSL *ssl);

@@ -10,6 +10,7 @@
 #include <openssl/x509.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 /* Forward secrecy and AEAD only; TLS 1.3 has nothing else anyway. Which of them is the client's
  * choice: it knows whether its processor does AES. */
@@ -58,6 +59,18 @@ SSL_CTX *tls_ctx_new(const SSL_METHOD *method, int min_version)
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                               SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     return ctx;
+}
+
+int tls_not_after_s(const X509 *cert, uint64_t *ret)
+{
+    struct tm tm;
+    time_t end;
+
+    if (ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) != 1)
+        return -1;
+    end = timegm(&tm);
+    *ret = end > 0 ? (uint64_t)end : 0;
+    return 0;
 }
 
 int tls_spki_digest(const X509 *cert, unsigned char ret[TLS_PIN_LEN])

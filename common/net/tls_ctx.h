@@ -9,6 +9,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define TLS_PIN_LEN 32 /* SHA-256 */
 
@@ -31,6 +32,9 @@ int tls_fail(const struct tls_error *e, const char *what, const char *file);
 
 /* A context without certificates. Return: NULL when memory is short. */
 SSL_CTX *tls_ctx_new(const SSL_METHOD *method, int min_version);
+
+/* The certificate's end, seconds since 1970; 0: before that. Return: 0 or -1. */
+int tls_not_after_s(const X509 *cert, uint64_t *ret);
 
 /* The SHA-256 of the certificate's SubjectPublicKeyInfo (RFC 7469, section 2.4). Return: 0 or -1.
  */

@@ -44,7 +44,8 @@ struct stats_state {
         STATS_LINK_UP,
     } datagrams,
         streams;
-    uint64_t certificate_not_after_s; /* seconds since 1970; 0: there is no certificate */
+    uint64_t certificate_not_after_s; /* of the relay; seconds since 1970; 0: there is no
+                                       * certificate, or its dates do not matter */
 };
 
 /* Who is told. */

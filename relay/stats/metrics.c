@@ -160,7 +160,7 @@ static int metrics_state(const struct stats_state *state, struct evbuffer *out)
     }
     if (r >= 0 && state->certificate_not_after_s != 0)
         r = metrics_gauge(out, "callveil_certificate_expiry_timestamp_seconds",
-                          "End of the certificate, in seconds since 1970-01-01 UTC.",
+                          "End of the relay's certificate, in seconds since 1970-01-01 UTC.",
                           state->certificate_not_after_s);
     return r;
 }

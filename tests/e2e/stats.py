@@ -8,7 +8,9 @@ proxy's TURN server through the relay to another. Prometheus is Debian's, with a
 folder of its own.
 """
 
+import base64
 import fcntl
+import hashlib
 import json
 import os
 import pty
@@ -29,7 +31,7 @@ import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
-from relayprocess import BINARY, TREE, Relay, check, free_port, run
+from relayprocess import BINARY, TREE, Relay, check, free_port, run, within
 from turnclient import exchange, pair
 
 LOOPBACK = "[peers]\nallow = 127.0.0.0/8\n"
@@ -48,8 +50,11 @@ def skip(name, reason):
 class Local(Relay):
     """callveil local, whose relay is `relay`; what is asked of a Relay can be asked of it."""
 
-    def __init__(self, folder, relay):
+    def __init__(self, folder, relay, upstream=None):
+        """`upstream` are lines of that section, in place of how the relay is reached."""
         self.folder = folder
+        upstream = upstream or (f"url = turn:127.0.0.1:{relay.port}?transport=udp, "
+                                f"turn:127.0.0.1:{relay.port}?transport=tcp")
         self.port, self.stats_port = free_port(), free_port()
         self.conf = os.path.join(folder, f"local-{self.port}.conf")
         with open(self.conf, "w") as f:
@@ -57,7 +62,7 @@ class Local(Relay):
 socks5 = 127.0.0.1:{free_port()}
 turn = 127.0.0.1:{self.port}
 [upstream]
-url = turn:127.0.0.1:{relay.port}?transport=udp, turn:127.0.0.1:{relay.port}?transport=tcp
+{upstream}
 user = alice
 password = secret
 [stats]
@@ -397,10 +402,7 @@ def test_prometheus(folder):
     made = {role: float(process.stats()["counters"]["allocations_made"])
             for role, process in (("relay", relay), ("local", local))}
     check(names[3], *prometheus.settles("callveil_allocation_duration_seconds_count > 0", made))
-    with open(os.path.join(folder, "cert.pem")) as f:
-        expiry = ssl.cert_time_to_seconds(subprocess.run(
-            ["openssl", "x509", "-noout", "-enddate"], stdin=f, stdout=subprocess.PIPE, check=True,
-            ).stdout.decode().strip().split("=")[1])
+    expiry = certificate_end(folder)
     up = prometheus.settles('sum by (job) (callveil_upstream_up)', {"local": 2.0})
     check(names[4], up[0] and prometheus.settles(
         'callveil_certificate_expiry_timestamp_seconds{job="relay"}', {"relay": float(expiry)})[0], (up, expiry))
@@ -415,6 +417,58 @@ def test_prometheus(folder):
     https.end("Prometheus (HTTPS)")
     local.end("Prometheus (local)")
     relay.end("Prometheus (relay)")
+
+
+# ---- the relay's certificate, as the local proxy was shown it ----
+
+def make_certificate(folder):
+    """For 127.0.0.1, its own authority. Return: its end, seconds since 1970."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", "/CN=relay.test",
+                    "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder + "/key.pem",
+                    "-out", folder + "/cert.pem"], stderr=subprocess.DEVNULL, check=True)
+    return certificate_end(folder)
+
+
+def certificate_end(folder):
+    return ssl.cert_time_to_seconds(subprocess.run(
+        ["openssl", "x509", "-noout", "-enddate", "-in", folder + "/cert.pem"],
+        stdout=subprocess.PIPE, check=True).stdout.decode().strip().split("=")[1])
+
+
+def certificate_pin(folder):
+    key = subprocess.run(["openssl", "x509", "-noout", "-pubkey", "-in", folder + "/cert.pem"],
+                         stdout=subprocess.PIPE, check=True).stdout.decode()
+    der = base64.b64decode("".join(key.strip().split("\n")[1:-1]))
+    return "sha256/" + base64.b64encode(hashlib.sha256(der).digest()).decode()
+
+
+def test_certificate(folder):
+    own = os.path.join(folder, "own")
+    os.mkdir(own)
+    end = make_certificate(own)
+    relay = Relay(own, more=LOOPBACK)
+    series = f"\ncallveil_certificate_expiry_timestamp_seconds {end}\n"
+    tls = "url = " + ", ".join(f"turns:127.0.0.1:{relay.tls_port}?transport={t}" for t in ("udp", "tcp"))
+    for name, upstream, pinned in (("vouched for", f"{tls}\nca-file = {own}/cert.pem", False),
+                                   ("pinned", f"{tls}\npin = {certificate_pin(own)}", True)):
+        local = Local(own, relay, upstream)
+        within(10, lambda: local.stats()["streams"]["state"] == "ready")
+        stats = local.stats()
+        for link in ("upstream", "streams"):
+            check(f"{name}: the certificate's end is told, {link}",
+                  (stats[link].get("certificate_not_after"), stats[link].get("certificate_pinned")) ==
+                  (end, pinned), stats[link])
+        metrics = local.get("/metrics")[1]
+        check(f"{name}: and is {'no metric' if pinned else 'a metric'}",
+              (series in metrics) != pinned and ("callveil_certificate" in metrics) != pinned)
+        local.end(f"the certificate, {name}")
+    local = Local(own, relay)
+    stats = local.stats()
+    check("in the clear there is no certificate", "certificate_not_after" not in stats["upstream"] and
+          "callveil_certificate" not in local.get("/metrics")[1], stats["upstream"])
+    local.end("the certificate, in the clear")
+    relay.end("the certificate (relay)")
 
 
 # ---- callveil top and stats ----
@@ -524,4 +578,5 @@ def test_top(folder):
 if __name__ == "__main__":
     if sys.argv[1:2] == ["slow"]:
         sys.exit(slow(int(sys.argv[2]), float(sys.argv[3])))
-    sys.exit(run((test_bad_http, test_https, test_slow_clients, test_prometheus, test_top)))
+    sys.exit(run((test_bad_http, test_https, test_slow_clients, test_prometheus, test_certificate,
+                  test_top)))

@@ -360,6 +360,28 @@ START_TEST(dtls_says_goodbye_and_hears_it)
 }
 END_TEST
 
+START_TEST(the_certificates_end_is_known_while_it_is_open)
+{
+    bool has = kinds[_i] == LINK_DTLS || kinds[_i] == LINK_TLS;
+    uint64_t end_s = b.tls->not_after_s;
+
+    ck_assert_uint_gt(end_s, (uint64_t)time(NULL));
+    bench_relay(kinds[_i]);
+    ck_assert_int_eq(bench_link(), 0);
+    ck_assert_uint_eq(link_certificate_end_s(b.link), 0);
+    ck_assert(run_until(b.base, &b.opened, 2000));
+    ck_assert_uint_eq(link_certificate_end_s(b.link), has ? end_s : 0);
+    if (b.stream)
+        stream_close(b.stream, 0);
+    else if (b.session)
+        dtls_session_close(b.session);
+    if (kinds[_i] == LINK_UDP)
+        return;
+    ck_assert(run_until(b.base, &b.closed, 1000));
+    ck_assert_uint_eq(link_certificate_end_s(b.link), 0);
+}
+END_TEST
+
 START_TEST(datagram_links_have_no_stream_to_take)
 {
     bench_open(kinds[_i]);
@@ -510,6 +532,7 @@ int main(void)
     tcase_add_loop_test(tc, what_is_neither_stun_nor_channel_data_is_nobodys_or_the_end, 0, 4);
     tcase_add_loop_test(tc, what_was_said_last_goes_out_before_the_link_does, 0, 4);
     tcase_add_loop_test(tc, link_may_be_freed_within_its_events, 0, 12);
+    tcase_add_loop_test(tc, the_certificates_end_is_known_while_it_is_open, 0, 4);
     tcase_add_loop_test(tc, freeing_before_it_is_open_leaves_nothing_behind, 0, 12);
     tcase_add_test(tc, end_that_comes_before_an_owner_is_told_to_the_owner);
     tcase_add_loop_test(tc, refused_link_closes_with_the_reason, 0, 4);

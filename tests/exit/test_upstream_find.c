@@ -69,6 +69,67 @@ START_TEST(each_transport_is_used_as_its_url_says)
 }
 END_TEST
 
+/* ---- what the relay shows ---- */
+
+static void go_with_certificate(unsigned int protocol, uint64_t end_s)
+{
+    w = world_new(1);
+    world_server(w, SERVER_A)->certificate_end_s = end_s;
+    world_url(w, 0, HOST_A, protocol);
+    world_go(w, 0);
+    assert_state(false, UPSTREAM_READY);
+}
+
+START_TEST(the_certificates_end_shows_where_there_is_a_certificate)
+{
+    static const unsigned int protocols[] = {LISTEN_UDP, LISTEN_DTLS, LISTEN_TCP, LISTEN_TLS};
+    bool has = _i % 2;
+
+    go_with_certificate(protocols[_i], 1800000000);
+    ck_assert_uint_eq(world_status(w, false).certificate_end_s, has ? 1800000000 : 0);
+    ck_assert_uint_eq(world_status(w, true).certificate_end_s, _i == 3 ? 1800000000 : 0);
+    ck_assert(!world_status(w, false).is_pinned);
+}
+END_TEST
+
+START_TEST(one_that_is_known_by_its_pin_is_said_to_be)
+{
+    static uint8_t pin[1][32];
+
+    w = world_new(1);
+    world_server(w, SERVER_A)->certificate_end_s = 1800000000;
+    world_url(w, 0, HOST_A, _i == 0 ? LISTEN_TLS : LISTEN_TCP);
+    w->conf[0].pin = pin;
+    w->conf[0].n_pin = 1;
+    world_go(w, 0);
+    ck_assert(world_status(w, false).is_pinned == (_i == 0));
+    ck_assert(world_status(w, true).is_pinned == (_i == 0));
+}
+END_TEST
+
+START_TEST(a_renewed_certificate_shows_once_somebody_has_connected_anew)
+{
+    go_with_certificate(LISTEN_DTLS, 1800000000);
+    world_server(w, SERVER_A)->certificate_end_s = 1900000000;
+    world_pass_ms(w, 60000);
+    ck_assert_uint_eq(world_status(w, false).certificate_end_s, 1800000000);
+    (void)front_open_v4(w); /* takes the ready one, and another is made */
+    world_settle(w);
+    ck_assert_uint_eq(world_status(w, false).certificate_end_s, 1900000000);
+}
+END_TEST
+
+START_TEST(without_a_relay_there_is_no_certificate)
+{
+    go_with_certificate(LISTEN_TLS, 1800000000);
+    world_server(w, SERVER_A)->refuses = -ECONNREFUSED;
+    world_drop(w, world_server(w, SERVER_A));
+    world_settle(w);
+    assert_state(false, UPSTREAM_DOWN);
+    ck_assert_uint_eq(world_status(w, false).certificate_end_s, 0);
+}
+END_TEST
+
 START_TEST(streams_are_off_when_no_url_can_carry_them)
 {
     struct front_dial *d;
@@ -567,6 +628,10 @@ static Suite *suite(void)
     tcase_add_checked_fixture(t, NULL, teardown);
     tcase_add_test(t, the_first_url_that_allocates_is_taken_for_each_purpose);
     tcase_add_test(t, each_transport_is_used_as_its_url_says);
+    tcase_add_loop_test(t, the_certificates_end_shows_where_there_is_a_certificate, 0, 4);
+    tcase_add_loop_test(t, one_that_is_known_by_its_pin_is_said_to_be, 0, 2);
+    tcase_add_test(t, a_renewed_certificate_shows_once_somebody_has_connected_anew);
+    tcase_add_test(t, without_a_relay_there_is_no_certificate);
     tcase_add_test(t, streams_are_off_when_no_url_can_carry_them);
     tcase_add_test(t, a_url_that_fails_makes_room_for_the_next_at_once);
     tcase_add_test(t, a_url_that_is_silent_makes_room_for_the_next_after_six_seconds);

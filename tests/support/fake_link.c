@@ -183,6 +183,11 @@ struct addr link_local(const struct link *l)
     return addr_make_v4(0xC6336407u, 40000);
 }
 
+uint64_t link_certificate_end_s(const struct link *l)
+{
+    return l->open ? l->wire->certificate_end_s : 0;
+}
+
 struct stream *link_take_stream(struct link *l)
 {
     struct far *far;

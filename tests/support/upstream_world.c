@@ -55,6 +55,8 @@ static struct world_link *link_new_of(struct upstream_world *w, struct fake_wire
     l->wire = wire;
     l->server = world_server(w, addr_format(&wire->server, text, sizeof(text)));
     l->server->n_links++;
+    if (wire->kind == LINK_DTLS || wire->kind == LINK_TLS)
+        wire->certificate_end_s = l->server->certificate_end_s;
     fake_relay_init(&l->relay, wire);
     l->relay.password = l->server->password;
     l->relay.v4_only = l->server->v4_only;

@@ -48,11 +48,12 @@ struct fake_server {
     bool deaf;   /* links to it never open */
     int refuses; /* -errno: they close instead of opening */
     const char *why, *password;
-    struct addr alternate; /* of code 300 */
-    bool no_v6;            /* 440 to an Allocate for IPv6 only */
-    bool v4_only;          /* ignores ADDITIONAL-ADDRESS-FAMILY */
-    bool takes_back;       /* closes the connection of each allocation at once */
-    bool hold_even;        /* keeps an Allocate with EVEN-PORT for later */
+    struct addr alternate;      /* of code 300 */
+    uint64_t certificate_end_s; /* as DTLS and TLS links made from now on are shown it */
+    bool no_v6;                 /* 440 to an Allocate for IPv6 only */
+    bool v4_only;               /* ignores ADDITIONAL-ADDRESS-FAMILY */
+    bool takes_back;            /* closes the connection of each allocation at once */
+    bool hold_even;             /* keeps an Allocate with EVEN-PORT for later */
     struct server_rule rules[WORLD_METHODS];
     void (*on_error)(void *arg);         /* called before an error is answered; may be NULL */
     unsigned int n_links;                /* that were made to it */

@@ -207,6 +207,13 @@ struct addr link_local(const struct link *l)
     return l->state == LINK_CLOSED ? (struct addr){0} : l->ops->local(l);
 }
 
+uint64_t link_certificate_end_s(const struct link *l)
+{
+    const SSL *ssl = l->state == LINK_OPEN && l->ops->ssl ? l->ops->ssl(l) : NULL;
+
+    return ssl ? tls_client_not_after_s(ssl) : 0;
+}
+
 struct stream *link_take_stream(struct link *l)
 {
     struct stream *stream;

@@ -97,6 +97,9 @@ bool link_is_open(const struct link *l);
 /* Our own address as the socket has it, for `check` and the tests. */
 struct addr link_local(const struct link *l);
 
+/* The end of the certificate that the relay has shown, seconds since 1970; 0: none, or not OPEN. */
+uint64_t link_certificate_end_s(const struct link *l);
+
 /* Hands the byte stream over (RFC 6062, section 4.4), with all bytes behind the message being
  * handled; from within on_message() only. The link is closed without an event and still to be
  * freed. NULL for datagram links. */

@@ -12,9 +12,9 @@ struct link_dtls {
     uint64_t now_ns; /* of the datagram being handled */
 };
 
-static struct link_dtls *link_dtls_of(struct link *l)
+static struct link_dtls *link_dtls_of(const struct link *l)
 {
-    return (struct link_dtls *)(void *)l;
+    return (struct link_dtls *)(void *)(uintptr_t)l;
 }
 
 /* ---- from the session ---- */
@@ -93,6 +93,11 @@ static int link_dtls_send_copy(struct link *l, const void *data, size_t len)
     return dtls_client_send(link_dtls_of(l)->dtls, &iov, 1);
 }
 
+static const SSL *link_dtls_ssl(const struct link *l)
+{
+    return dtls_client_ssl(link_dtls_of(l)->dtls);
+}
+
 static void link_dtls_release(struct link *l)
 {
     struct link_dtls *d = link_dtls_of(l);
@@ -110,6 +115,7 @@ static const struct link_ops link_dtls_ops = {
     .send = link_dtls_send,
     .send_copy = link_dtls_send_copy,
     .local = link_udp_local,
+    .ssl = link_dtls_ssl,
     .release = link_dtls_release,
 };
 

@@ -29,6 +29,7 @@ struct link_ops {
                  size_t payload_len, size_t n_padding);
     int (*send_copy)(struct link *l, const void *data, size_t len);
     struct addr (*local)(const struct link *l);
+    const SSL *(*ssl)(const struct link *l);       /* NULL: there never is one */
     struct stream *(*take_stream)(struct link *l); /* NULL for datagrams */
     /* Gives everything back but the memory of the link, once; tx_flush() was called. */
     void (*release)(struct link *l);

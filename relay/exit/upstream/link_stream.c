@@ -104,6 +104,11 @@ static struct addr link_stream_local(const struct link *l)
     return stream_local(link_stream_of(l)->stream);
 }
 
+static const SSL *link_stream_ssl(const struct link *l)
+{
+    return stream_ssl(link_stream_of(l)->stream);
+}
+
 static struct stream *link_stream_take(struct link *l)
 {
     struct link_stream *ls = link_stream_of(l);
@@ -125,6 +130,7 @@ static const struct link_ops link_stream_ops = {
     .send = link_stream_send,
     .send_copy = link_stream_send_copy,
     .local = link_stream_local,
+    .ssl = link_stream_ssl,
     .take_stream = link_stream_take,
     .release = link_stream_release,
 };

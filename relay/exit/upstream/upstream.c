@@ -349,6 +349,16 @@ int upstream_exit_set_conf(struct exit *e, const struct conf *conf)
 
 /* ---- questions ---- */
 
+/* A relay that has a new certificate shows it to those who connect anew, and ends later with it:
+ * the latest end is that of the newest. */
+static void upstream_note_certificate(const struct link *link, struct upstream_status *ret)
+{
+    uint64_t end_s = link_certificate_end_s(link);
+
+    if (end_s > ret->certificate_end_s)
+        ret->certificate_end_s = end_s;
+}
+
 /* Of the allocations that are there now: what peers see. One may have but a family. */
 static void upstream_example(const struct upstream *x, const struct find *f,
                              struct upstream_status *ret)
@@ -366,6 +376,7 @@ static void upstream_example(const struct upstream *x, const struct find *f,
             ret->relayed_v6 = session_opened(c->session)->relayed_v6;
         if (ret->rtt_us == 0)
             ret->rtt_us = session_rtt_us(c->session);
+        upstream_note_certificate(session_link(c->session), ret);
     }
 }
 
@@ -385,4 +396,5 @@ void upstream_exit_status(struct exit *e, bool streams, struct upstream_status *
     ret->server = f->current->server;
     ret->host = x->conf->url[f->current->url].host;
     upstream_example(x, f, ret);
+    ret->is_pinned = ret->certificate_end_s > 0 && x->conf->n_pin > 0;
 }

@@ -70,6 +70,8 @@ struct upstream_status {
     struct addr relayed_v4, relayed_v6; /* READY: what peers see (the ports are examples) */
     const char *host;                   /* READY: of the url */
     uint32_t rtt_us;                    /* 0: not measured */
+    uint64_t certificate_end_s;         /* READY: of the relay's, seconds since 1970; 0: none */
+    bool is_pinned;                     /* the configuration has its key: dates do not matter */
     char why[160];                      /* DOWN, OFF: of the last failure; no addresses in it */
 };
 
