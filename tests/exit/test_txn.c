@@ -211,6 +211,24 @@ START_TEST(the_round_trip_of_what_was_sent_twice_is_not_known)
 }
 END_TEST
 
+START_TEST(what_was_lost_is_what_was_sent_again_but_not_in_vain)
+{
+    struct txn *t;
+
+    start_on(LINK_UDP);
+    t = ask(STUN_REFRESH, 0, START);
+    ck_assert_uint_eq(txn_n_lost(t, MS(200), START + MS(10)), 0);
+    txn_tick(&set, START + MS(500));
+    ck_assert_uint_eq(txn_n_lost(t, MS(200), START + MS(599)), 0);
+    ck_assert_uint_eq(txn_n_lost(t, MS(200), START + MS(600)), 1);
+    /* Nearby, nothing takes half a second one time and no time the next. */
+    ck_assert_uint_eq(txn_n_lost(t, MS(10), START + MS(501)), 1);
+    txn_tick(&set, START + MS(1500));
+    ck_assert_uint_eq(txn_n_lost(t, MS(200), START + MS(1599)), 1);
+    ck_assert_uint_eq(txn_n_lost(t, MS(200), START + MS(1600)), 2);
+}
+END_TEST
+
 START_TEST(those_of_one_subject_end_together)
 {
     int a, b;
@@ -244,6 +262,7 @@ static Suite *suite(void)
     tcase_add_test(t, a_link_that_takes_nothing_is_one_more_loss);
     tcase_add_test(t, doubt_stops_the_sending_and_shortens_the_wait);
     tcase_add_test(t, the_round_trip_of_what_was_sent_twice_is_not_known);
+    tcase_add_test(t, what_was_lost_is_what_was_sent_again_but_not_in_vain);
     tcase_add_test(t, those_of_one_subject_end_together);
     suite_add_tcase(s, t);
     return s;

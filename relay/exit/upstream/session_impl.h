@@ -138,7 +138,8 @@ struct session {
     bool ask_dont_fragment, has_dont_fragment;
     struct addr alternate; /* of a redirection that was not proven */
     struct assoc_opened opened;
-    bool refreshing;
+    bool refreshing, sampling;              /* a question is under way; a sample is */
+    uint64_t sampled_ns;                    /* the last one left */
     unsigned int n_unheard, n_unauthorized; /* Refreshes in a row that ended so */
     uint64_t asked_ns;                      /* the first Allocate; 0: none yet */
     uint64_t open_by_ns, expires_ns, refresh_ns;
@@ -210,6 +211,10 @@ struct session_peer *session_peer_get(struct session *s, struct session_perm *pe
                                       const struct addr *addr, uint64_t now_ns);
 void session_peer_use(struct session *s, struct session_peer *peer, uint64_t now_ns);
 void session_peers_tick(struct session *s, uint64_t now_ns);
+/* When a datagram last went to a peer or came from one, if that one is busy (it has a channel); or
+ * 0.
+ */
+uint64_t session_peers_busy_ns(const struct session *s);
 uint64_t session_peers_due_ns(const struct session *s);
 
 /* ---- session_channels.c ---- */

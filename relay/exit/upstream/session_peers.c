@@ -375,6 +375,16 @@ void session_peers_tick(struct session *s, uint64_t now_ns)
         session_chan_tick(s, list_entry(it, struct session_peer, lru), now_ns);
 }
 
+uint64_t session_peers_busy_ns(const struct session *s)
+{
+    const struct session_peer *last;
+
+    if (list_empty(&s->peers))
+        return 0;
+    last = list_entry(s->peers.prev, struct session_peer, lru);
+    return last->chan != SESSION_CHAN_NONE ? last->used_ns : 0;
+}
+
 uint64_t session_peers_due_ns(const struct session *s)
 {
     uint64_t due = SESSION_NEVER;

@@ -107,6 +107,29 @@ static void session_note_rtt(struct session *s, const struct txn *t, uint64_t no
     s->srtt_us = s->srtt_us == 0 ? (uint32_t)rtt_us : (uint32_t)((s->srtt_us * 7ull + rtt_us) / 8);
 }
 
+/* What the way to the relay loses. Our own requests are all that can tell: what TURN carries has no
+ * numbers. Each is counted once, at its first answer, so that a relay that is gone is no loss; and
+ * from the first known round trip on, without which a slow way looks like one that loses. (A way
+ * that always takes longer than 500 ms, when everything is sent twice, stays unknown.) */
+static void session_note_answered(struct session *s, struct txn *t, uint64_t now_ns)
+{
+    struct counters *c = s->waker.counters;
+
+    if (t->is_answered)
+        return;
+    t->is_answered = true;
+    if (!c || s->is_stream || s->srtt_us == 0)
+        return;
+    counter_add(&c->upstream_requests, 1);
+    counter_add(&c->upstream_retransmissions, txn_n_lost(t, s->srtt_us * NS_PER_US, now_ns));
+}
+
+static void session_note_unanswered(struct session *s, const struct txn *t)
+{
+    if (s->waker.counters && !s->is_stream && !t->is_answered)
+        counter_add(&s->waker.counters->upstream_unanswered, 1);
+}
+
 /* `msg` is NULL when no answer came that could be believed; then `code` is what could not. */
 static void session_conclude(struct session *s, struct txn *t, unsigned int code,
                              const struct stun_msg *msg, uint64_t now_ns)
@@ -224,6 +247,7 @@ void session_on_answer(struct session *s, const struct stun_msg *msg, uint64_t n
     session_note_heard(s, now_ns);
     if (code == 401 || code == 438) {
         session_note_rtt(s, t, now_ns);
+        session_note_answered(s, t, now_ns);
         if (s->state == SESSION_LIVE)
             session_on_live_challenge(s, t, code, msg, now_ns);
         else
@@ -235,6 +259,7 @@ void session_on_answer(struct session *s, const struct stun_msg *msg, uint64_t n
         return;
     }
     session_note_rtt(s, t, now_ns);
+    session_note_answered(s, t, now_ns);
     if (!t->is_signed && code == 0)
         session_fail(s, SESSION_E_CREDENTIALS, 0, "the relay asks for no password");
     else
@@ -245,6 +270,8 @@ void session_requests_tick(struct session *s, uint64_t now_ns)
 {
     struct txn *t;
 
-    while (s->state != SESSION_ENDED && (t = txn_tick(&s->txns, now_ns)))
+    while (s->state != SESSION_ENDED && (t = txn_tick(&s->txns, now_ns))) {
+        session_note_unanswered(s, t);
         session_conclude(s, t, t->doubt, NULL, now_ns);
+    }
 }

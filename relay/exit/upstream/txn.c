@@ -31,6 +31,7 @@ static void txn_send(const struct txn_set *set, struct txn *t, uint64_t now_ns)
 {
     (void)link_send_copy(set->link, t->msg, t->len);
     t->n_sent++;
+    t->last_ns = now_ns;
     t->next_ns = TXN_NEVER;
     if (link_kind_is_stream(link_kind(set->link)) || t->n_sent >= TXN_RC)
         return;
@@ -132,4 +133,12 @@ uint64_t txn_due_ns(const struct txn_set *set)
 uint64_t txn_rtt_ns(const struct txn *t, uint64_t now_ns)
 {
     return t->n_sent == 1 ? now_ns - t->first_ns : 0;
+}
+
+unsigned int txn_n_lost(const struct txn *t, uint64_t rtt_ns, uint64_t now_ns)
+{
+    unsigned int n_again = t->n_sent - 1u;
+    bool in_vain = rtt_ns >= TXN_RTO_NS / 4 && now_ns - t->last_ns < rtt_ns / 2;
+
+    return n_again > 0 && in_vain ? n_again - 1 : n_again;
 }

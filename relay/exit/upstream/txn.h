@@ -41,14 +41,16 @@ struct txn {
     uint16_t method;
     uint16_t n_sent;
     uint64_t first_ns; /* when it was sent first */
+    uint64_t last_ns;  /* and when last */
     uint64_t next_ns;  /* when it is sent again; TXN_NEVER: not */
     uint64_t rto_ns;   /* the wait before that */
     uint64_t end_ns;   /* when patience ends */
     /* The owner's, not looked at here. */
     const void *kind;
     void *subject;
-    bool is_signed;  /* it carried credentials */
-    bool superseded; /* a newer one asks for the same; only a good answer is of interest */
+    bool is_signed;   /* it carried credentials */
+    bool superseded;  /* a newer one asks for the same; only a good answer is of interest */
+    bool is_answered; /* believed or not yet, it still waits for a better answer */
     uint8_t n_stale, n_unauthorized; /* challenges in a row that led to this one */
     unsigned int doubt;              /* an error code that came without proof; 0: none */
     size_t len;
@@ -94,3 +96,7 @@ uint64_t txn_due_ns(const struct txn_set *set);
 /* The round trip an answer at `now_ns` shows. Return: 0 when the request was sent more than once:
  * nobody knows which of them was answered (RFC 6298, section 3, Karn's algorithm). */
 uint64_t txn_rtt_ns(const struct txn *t, uint64_t now_ns);
+/* How often it, or its answer, was lost before the one that came at `now_ns`: as often as it was
+ * sent again, unless that was in vain. Where the usual round trip (`rtt_ns`) is within reach of the
+ * wait, an answer shows that which comes sooner after the last time than half of it. */
+unsigned int txn_n_lost(const struct txn *t, uint64_t rtt_ns, uint64_t now_ns);
