@@ -241,6 +241,19 @@ static void put_local(struct view *v, const struct view_pair *p)
              number(p->now, "upstream_attempts"), number(p->now, "upstream_failures"));
 }
 
+/* See lossOnTheWay() in the page: questions that had to be put again. */
+static void put_loss(struct view *v, const struct view_pair *p)
+{
+    double again = number(p->now, "upstream_retransmissions");
+    double sent = number(p->now, "upstream_requests") + again;
+
+    if (sent > 0)
+        view_put(v,
+                 "Lost          %.1f %% of %.0f questions on the way to the relay; %.0f never "
+                 "answered",
+                 100 * again / sent, sent, number(p->now, "upstream_unanswered"));
+}
+
 static void put_ports(struct view *v, const struct view_pair *p)
 {
     if (!json_object_get(p->now, "ports_udp4_free"))
@@ -399,14 +412,28 @@ static void put_flows(struct view *v, const json_t *root, const json_t *before, 
 
 /* ---- the certificate ---- */
 
+/* Its own, or as the local proxy was shown it. */
+static const json_t *find_certificate(const json_t *root)
+{
+    const json_t *up = json_object_get(root, "upstream"),
+                 *streams = json_object_get(root, "streams");
+
+    if (number(up, "certificate_not_after") > 0)
+        return up;
+    return number(streams, "certificate_not_after") > 0 ? streams : root;
+}
+
 static void put_certificate(struct view *v, const json_t *root, double now_s)
 {
-    double end = number(root, "certificate_not_after");
+    const json_t *of = find_certificate(root);
+    double end = number(of, "certificate_not_after");
     char left[VIEW_TEXT];
 
     if (end <= 0)
         return;
-    if (end <= now_s)
+    if (json_is_true(json_object_get(of, "certificate_pinned")))
+        view_put(v, "%s", "Certificate   known by its pin, whatever its date");
+    else if (end <= now_s)
         view_put(v, "Certificate   EXPIRED %s ago", span(now_s - end, left));
     else
         view_put(v, "Certificate   good for another %s", span(end - now_s, left));
@@ -433,6 +460,7 @@ void view_make(struct view *v, const json_t *now, const json_t *before, double s
     put_traffic(v, &pair);
     put_allocations(v, &pair, json_object_get(now, "limits"));
     put_local(v, &pair);
+    put_loss(v, &pair);
     put_ports(v, &pair);
     put_errors(v, &pair);
     put_times(v, now);

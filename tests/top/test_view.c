@@ -201,6 +201,37 @@ START_TEST(the_certificates_end_is_told)
 }
 END_TEST
 
+START_TEST(the_relays_certificate_is_told_as_the_proxy_was_shown_it)
+{
+    json_t *streams = json_pack("{s:s, s:I, s:b}", "state", "ready", "certificate_not_after",
+                                (json_int_t)NOW_S - 60, "certificate_pinned", 0);
+
+    json_object_set_new(now, "upstream", json_pack("{s:s}", "state", "ready"));
+    json_object_set_new(now, "streams", streams);
+    view_make(&view, now, NULL, 0, NOW_S);
+    expect("Certificate   EXPIRED 1 min 0 s ago", "");
+    json_object_set_new(streams, "certificate_pinned", json_true());
+    view_make(&view, now, NULL, 0, NOW_S);
+    expect("Certificate   known by its pin, whatever its date", "");
+}
+END_TEST
+
+START_TEST(what_the_way_loses_is_told_once_something_was_asked)
+{
+    json_t *counters = json_object_get(now, "counters");
+
+    json_object_set_new(counters, "upstream_requests", json_integer(0));
+    json_object_set_new(counters, "upstream_retransmissions", json_integer(0));
+    json_object_set_new(counters, "upstream_unanswered", json_integer(7));
+    view_make(&view, now, NULL, 0, NOW_S);
+    ck_assert_ptr_null(line("Lost"));
+    json_object_set_new(counters, "upstream_requests", json_integer(195));
+    json_object_set_new(counters, "upstream_retransmissions", json_integer(5));
+    view_make(&view, now, NULL, 0, NOW_S);
+    expect("Lost          2.5 % of 200 questions on the way to the relay; 7 never answered", "");
+}
+END_TEST
+
 START_TEST(a_histogram_is_told_by_its_bounds)
 {
     json_object_set_new(now, "histograms",
@@ -239,6 +270,8 @@ int main(void)
     tcase_add_test(tc, the_busiest_flows_come_first_with_their_rates);
     tcase_add_test(tc, room_that_is_left_is_told);
     tcase_add_test(tc, the_certificates_end_is_told);
+    tcase_add_test(tc, the_relays_certificate_is_told_as_the_proxy_was_shown_it);
+    tcase_add_test(tc, what_the_way_loses_is_told_once_something_was_asked);
     tcase_add_test(tc, a_histogram_is_told_by_its_bounds);
     tcase_add_test(tc, a_line_is_cut_between_characters);
     suite_add_tcase(s, tc);
