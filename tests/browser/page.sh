@@ -3,8 +3,9 @@
 # The stats page and its leak check, in Chromium and Firefox beside `callveil local`.
 #
 # The page must show a real call from its start to its end and the numbers that were counted
-# outside, say what is wrong in words, and call a browser private only when it is. Pictures of
-# it, wide and narrow, light and dark, are left in build/test-logs/page/.
+# outside, say what is wrong in words, loss on the way to the relay too, and call a browser
+# private only when it is. Pictures of it, wide and narrow, light and dark, are left in
+# build/test-logs/page/.
 
 . "$(dirname "$0")/../interop/lib.sh"
 interop_enter "$0" "$@"
@@ -31,6 +32,7 @@ checks_of judge node "$BROWSER_DIR/page_judge.mjs" "$TREE"
 start_relay
 start_local
 part page_status status
+part page_way loss
 part page_check check
 part page_faults relay-gone
 wait "$relay_pid" 2>/dev/null
@@ -39,6 +41,9 @@ local_stop
 LOCAL_READY=no start_local "password = wrong"
 part page_faults wrong-password
 part page_faults local-gone
+local_stop
+local_start "url = turns:$RELAY_ADDRESS:$TLS_PORT?transport=udp" "ca-file = $WORK/cert.pem"
+part page_faults certificate
 local_stop
 relay_stop
 finish

@@ -1,5 +1,5 @@
 // What the page says when something is wrong. See page.sh. Arguments: relay-gone,
-// wrong-password or local-gone.
+// wrong-password, local-gone or certificate.
 
 import { check, exitStatus, launchChromium } from "./checks.mjs";
 import {
@@ -42,10 +42,20 @@ async function localGone(browser) {
   check("a page that is left alone does not grow", await counts() === before);
 }
 
+// An authority vouches for it, and it ends within the week.
+async function certificate(browser) {
+  const page = await open(browser);
+  await checkText("the relay's certificate is told as it was shown", page, "#state-certificate",
+    /^valid until .* \(\d days?\)$/);
+  await checkText("and its end, which is near", page, "#banner",
+    /^The relay's certificate, as it was shown: valid until .* Unless it is renewed, nothing new connects after that\.$/);
+  await checkAxe("a certificate that ends soon", page);
+}
+
 const browser = await launchChromium(["--hide-scrollbars"]);
 try {
-  await { "relay-gone": relayGone, "wrong-password": wrongPassword, "local-gone": localGone }[
-    process.argv[2]](browser);
+  await { "relay-gone": relayGone, "wrong-password": wrongPassword, "local-gone": localGone,
+    certificate }[process.argv[2]](browser);
   checkTrouble();
 } finally {
   await browser.close();

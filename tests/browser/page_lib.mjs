@@ -7,7 +7,7 @@ import { check } from "./checks.mjs";
 
 export const {
   RELAY_ADDRESS: relay, LAPTOP_ADDRESS: laptop, FAR_ADDRESS: far, STATS_TOKEN: token, PICTURES,
-  RELAY_PID, LOCAL_PID, WORK, SECRET, PORT,
+  RELAY_PID, LOCAL_PID, WORK, SECRET, PORT, ROUTER, MEDIA_PORT,
 } = process.env;
 export const LOCAL = "http://127.0.0.1:9642";
 export const RELAY = `https://${relay}:9641`;

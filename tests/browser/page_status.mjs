@@ -146,6 +146,8 @@ async function checkNames(browser, relayPage) {
 async function checkRelayPage(relayPage) {
   await checkText("the relay's page says what peers see", relayPage, "#peers-see", new RegExp(`^${relay}`));
   await checkText("until when its certificate is valid", relayPage, "#state", /valid until .* \(\d+ days?\)/);
+  await checkText("and warns when that is soon", relayPage, "#banner",
+    /^The certificate: valid until .* Clients that do not pin its key do not connect after that\.$/);
   await checkText("how many ports are left", relayPage, "#state", /[\d\u202f]+ free, \d+ in use/);
 }
 
@@ -158,6 +160,9 @@ try {
   const page = await openPage(browser, `${LOCAL}/#${token}`);
   const relayPage = await openPage(browser, `${RELAY}/#${token}`);
   await checkText("the page says how the relay is reached", page, "#state-calls", /reached by DTLS/);
+  await checkText("a certificate that is pinned is known by that", page, "#state-certificate",
+    /^known by its pin, whatever its date: valid until .* \(\d+ days?\)$/);
+  check("and nobody is warned of its end", !await page.locator("#banner").isVisible());
   await checkRelayPage(relayPage);
   await checkCall(browser, page);
   await checkNames(browser, relayPage);

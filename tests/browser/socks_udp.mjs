@@ -49,6 +49,11 @@ export async function openEcho(address, port) {
       }
       await settle(count.sent);
     },
+    // As a call does: `perSecond` datagrams, whatever becomes of them, until stop() is called.
+    start(perSecond, length) {
+      const timer = setInterval(() => send(length), 1000 / perSecond);
+      return { stop: () => clearInterval(timer) };
+    },
     close() {
       control.destroy();
       socket.close();

@@ -144,7 +144,7 @@ make_certificate() {
     [ -f "$WORK/cert.pem" ] && return
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
         -keyout "$WORK/key.pem" -out "$WORK/cert.pem" -subj /CN=relay.test \
-        -addext "subjectAltName=DNS:relay.test,DNS:localhost,IP:127.0.0.1,IP:::1,IP:10.99.0.1" \
+        -addext "subjectAltName=DNS:relay.test,DNS:localhost,IP:127.0.0.1,IP:::1,IP:10.99.0.1,IP:10.97.0.1" \
         2>/dev/null
 }
 

@@ -9,6 +9,9 @@ import { gather, judge, serversOf, termsOf } from "/ice.js";
 
 const KEEP_S = 300;
 const JUDGE_S = 10; // how far back "is the call good?" looks
+const LOSS_S = 120; // the same for the way to the relay: a call asks it something every two seconds
+const LOSS_LEAST = 12; // questions, before they say anything
+const SOON_DAYS = 7; // a certificate that ends
 
 // What a person calls a reason, by counter.
 const DROPS = {
@@ -49,8 +52,8 @@ function takeSample(data) {
   while (samples.length && at - samples[0].t >= KEEP_S) samples.shift();
   // After a pause, or a restart of callveil, there is no rate to speak of.
   if (!before || at - before.at > 5 || data.uptime_s < before.data.uptime_s) return at;
-  const per = (key) => Math.max(0, data.counters[key] - before.data.counters[key]) /
-    (at - before.at);
+  const more = (key) => Math.max(0, data.counters[key] - before.data.counters[key] || 0);
+  const per = (key) => more(key) / (at - before.at);
   const felt = (object) => sum(object, FELT);
   samples.push({
     t: at,
@@ -61,8 +64,21 @@ function takeSample(data) {
     rtt: data.upstream?.rtt_ms,
     flows: data.n_flows,
     dropped: Math.max(0, felt(data.counters) - felt(before.data.counters)) / (at - before.at),
+    answered: more("upstream_requests"),
+    repeated: more("upstream_retransmissions"),
   });
+  samples.at(-1).lost = lossOnTheWay().share;
   return at;
+}
+
+// callveil's own questions to the relay: each time that one had to be put again, it was lost, or
+// its answer. What calls carry has no numbers that could tell.
+function lossOnTheWay() {
+  const recent = samples.filter(({ t }) => t > last.at - LOSS_S);
+  const total = (key) => recent.reduce((all, sample) => all + sample[key], 0);
+  const repeated = total("repeated");
+  const asked = total("answered") + repeated;
+  return { repeated, asked, share: asked >= LOSS_LEAST ? repeated / asked : undefined };
 }
 
 // Which flow carried how much since the last answer, by front and number.
@@ -134,11 +150,14 @@ function quality(data) {
   const total = (key) => recent.reduce((all, sample) => all + (sample[key] ?? 0), 0);
   const carried = total("upPackets") + total("downPackets");
   const loss = carried > 0 ? total("dropped") / (carried + total("dropped")) : 0;
-  return { rtt: data.upstream?.rtt_ms, loss, quiet: carried === 0, dropping: total("dropped") > 0 };
+  // One repeated question is an accident.
+  const way = lossOnTheWay();
+  return { rtt: data.upstream?.rtt_ms, loss, quiet: carried === 0, dropping: total("dropped") > 0,
+    lost: way.repeated >= 2 ? way.share ?? 0 : 0 };
 }
 
 function answerGood(data) {
-  const { rtt, loss, quiet, dropping } = quality(data);
+  const { rtt, loss, lost, quiet, dropping } = quality(data);
   const answers = rtt ? `The relay answers in ${millis(rtt)}. ` : "";
   let word, mood, more;
   if (data.role === "local" && data.upstream.state !== "ready") {
@@ -148,11 +167,12 @@ function answerGood(data) {
   } else if (quiet && !dropping) {
     [word, mood, more] = ["Quiet", "", `${answers}Open, but nothing is being said.`];
   } else {
-    const poor = loss > 0.03 || rtt > 400;
-    const fair = loss > 0.005 || rtt > 200;
+    // `lost` has both ways to the relay and back, of which a datagram goes one.
+    const poor = loss > 0.03 || lost > 0.06 || rtt > 400;
+    const fair = loss > 0.005 || lost > 0.01 || rtt > 200;
     [word, mood] = poor ? ["Poor", "bad"] : fair ? ["Fair", "warn"] : ["Good", "good"];
     more = `${answers}${loss > 0 ? `${percent(loss)} dropped` : "Nothing dropped"} here in the ` +
-      `last ${JUDGE_S} seconds.`;
+      `last ${JUDGE_S} seconds.${lost > 0 ? ` ${percent(lost)} lost on the way to the relay and back.` : ""}`;
   }
   setText($("good-word"), word);
   setText($("good-more"), more);
@@ -170,20 +190,43 @@ function stateText(up) {
 
 function bannerText(data) {
   if (data.role === "relay")
-    return data.draining ? ["Draining: calls go on, new ones are turned away.", "warn"] : [null];
+    return data.draining ? ["Draining: calls go on, new ones are turned away.", "warn"]
+      : certificateBanner(data);
   const up = data.upstream;
-  if (up.state === "ready") return [null];
+  if (up.state === "ready") return certificateBanner(data);
   if (up.state === "connecting" && !up.why) return ["Looking for the relay…", "warn"];
   const next = up.state === "down" ? `Next try in ${up.retry_in_s} s.` : "Trying again now.";
   return [`Relay ${stateText(up)}. ${next}`, "bad"];
 }
 
-function certificateText(data) {
-  if (!data.certificate_not_after) return undefined;
-  const end = new Date(1000 * data.certificate_not_after);
+function certificateEnd(seconds) {
+  const end = new Date(1000 * seconds);
   const days = Math.floor((end - Date.now()) / 86400000);
   const day = end.toLocaleDateString("en", { dateStyle: "medium" });
-  return days < 0 ? `expired on ${day}` : `valid until ${day} (${count(days)} ${days === 1 ? "day" : "days"})`;
+  return { days, text: days < 0 ? `expired on ${day}`
+    : `valid until ${day} (${count(days)} ${days === 1 ? "day" : "days"})` };
+}
+
+// Of the relay itself, or as the local proxy was shown it.
+function certificateText({ certificate_not_after: end, certificate_pinned: pinned }) {
+  if (!end) return undefined;
+  const { text } = certificateEnd(end);
+  return pinned ? `known by its pin, whatever its date: ${text}` : text;
+}
+
+// One whose date does not matter alarms nobody.
+function certificateBanner(data) {
+  const ends = (data.role === "relay" ? [data] : [data.upstream, data.streams])
+    .filter(({ certificate_not_after: end, certificate_pinned: pinned }) => end && !pinned)
+    .map(({ certificate_not_after: end }) => end);
+  if (ends.length === 0) return [null];
+  const { days, text } = certificateEnd(Math.min(...ends));
+  if (days >= SOON_DAYS) return [null];
+  return data.role === "relay"
+    ? [`The certificate: ${text}. Clients that do not pin its key do not connect after that.`,
+      days < 0 ? "bad" : "warn"]
+    : [`The relay's certificate, as it was shown: ${text}. Unless it is renewed, nothing new ` +
+      "connects after that.", "warn"];
 }
 
 function portsText(counters, family) {
@@ -194,12 +237,24 @@ function portsText(counters, family) {
   return `${count(free)} free, ${count(used)} in use`;
 }
 
+function lossText({ state, transport }) {
+  if (state !== "ready") return undefined;
+  if (!["udp", "dtls"].includes(transport))
+    return `nothing: ${TRANSPORTS[transport]} repeats what is lost, which then comes late`;
+  const { asked, repeated, share } = lossOnTheWay();
+  if (share === undefined) return "not known yet: too few questions so far";
+  return repeated === 0 ? `none of the last ${count(asked)} questions`
+    : `${percent(share)} of the last ${count(asked)} questions`;
+}
+
 function localState(data) {
   const { upstream: up, streams, turn, counters: c } = data;
   return [
     ["Calls", stateText(up), { id: "state-calls" }],
     ["Relay", up.host],
     ["Answers in", up.rtt_ms ? millis(up.rtt_ms) : undefined],
+    ["Lost there and back", lossText(up), { id: "state-loss", value: lossOnTheWay().share }],
+    ["Certificate", certificateText(up.certificate_not_after ? up : streams), { id: "state-certificate" }],
     ["Next try", up.state === "down" ? `in ${up.retry_in_s} s` : undefined],
     ["Pages and files", stateText(streams)],
     ["SOCKS5 for apps", data.sealed ? undefined : data.socks5 ? `${data.socks5}, ${count(c.socks_connections)} connections` : "off"],
@@ -221,7 +276,7 @@ function relayState(data) {
     ["Clients", byTransport || "none"],
     ["Ports, IPv4", portsText(c, "udp4")],
     ["Ports, IPv6", portsText(c, "udp6")],
-    ["Certificate", certificateText(data)],
+    ["Certificate", certificateText(data), { id: "state-certificate" }],
     ["Listens at", data.listen.join(", ")],
     ["Threads", count(data.workers)],
   ];
@@ -290,6 +345,9 @@ function makeCharts(data) {
         series: [{ key: "flows", label: "open" }] }),
     new Chart(parent, { title: "Dropped on the way through", format: perSecond, least: 5,
       series: [{ key: "dropped", label: "now" }] }),
+    ...(data.role === "local"
+      ? [new Chart(parent, { title: "Lost on the way to the relay and back", format: percent, least: 0.05,
+        series: [{ key: "lost", label: "in two minutes" }] })] : []),
   ];
 }
 
