@@ -53,7 +53,7 @@ start_local
 part chromium
 part firefox
 RELAY_PID=$relay_pid part killed
-wait "$relay_pid" 2>/dev/null
+{ kill -KILL "$relay_pid"; wait "$relay_pid"; } 2>/dev/null # by the part; if it got so far
 start_relay
 part restarted
 

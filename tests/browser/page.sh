@@ -35,7 +35,7 @@ part page_status status
 part page_way loss
 part page_check check
 part page_faults relay-gone
-wait "$relay_pid" 2>/dev/null
+{ kill -KILL "$relay_pid"; wait "$relay_pid"; } 2>/dev/null # by the part; if it got so far
 start_relay
 local_stop
 LOCAL_READY=no start_local "password = wrong"

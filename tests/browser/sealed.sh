@@ -98,7 +98,7 @@ start_relay
 start_local
 
 part chromium
-wait "$local_pid" 2>/dev/null # it was killed
+{ kill -KILL "$local_pid"; wait "$local_pid"; } 2>/dev/null # by the part; if it got so far
 local_pid=
 part firefox
 relay_stop
