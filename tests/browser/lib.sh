@@ -63,12 +63,26 @@ link_up() {
         { echo "# no link to $space" >&2; return 1; }
 }
 
+# An interface gets its last address (IPv6, link-local) two seconds after it was made. A browser that
+# runs by then ends what it is loading with an error: the network has changed.
+settled() {
+    local space=$1
+    for _ in {1..100}; do
+        nsenter --target "${!space}" --net ip -6 addr show dev uplink scope link -tentative |
+            grep -q inet6 && return
+        sleep 0.1
+    done
+    echo "# $space has no link-local address after 10 seconds" >&2
+    return 1
+}
+
 make_network() {
     space_start LAPTOP && space_start FAR &&
         link_up LAPTOP 99 && link_up FAR 98 &&
         ip addr add $RELAY_ADDRESS/32 dev lo &&
         echo 1 >/proc/sys/net/ipv4/ip_forward &&
-        echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
+        echo 1 >/proc/sys/net/ipv6/conf/all/forwarding &&
+        settled LAPTOP && settled FAR
 }
 
 # --- what is beyond the relay -----------------------------------------------------------
