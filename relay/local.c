@@ -247,13 +247,15 @@ static bool local_on_service(void *arg, struct stream *app, uint16_t port)
 
     if (l->n_services == LOCAL_SERVICES_MAX)
         return false;
-    l->n_services++;
-    stream_set_farewell(app, local_on_service_ended, l);
     if (port == ROUTER_TURN_PORT && l->loopback)
         taken = loopback_adopt(l->loopback, app, &from);
     else if (port == ROUTER_PAGE_PORT && l->door)
         taken = door_enter(l->door, app);
-    return taken; /* if not, the gate frees it, which is its farewell */
+    if (!taken)
+        return false;
+    l->n_services++;
+    stream_set_farewell(app, local_on_service_ended, l);
+    return true;
 }
 
 static struct attach_params local_attach_params(struct local *l)

@@ -17,6 +17,7 @@
 /* On the local proxy, calls share this thread: a flood of connections gets a few at a time. */
 #define HTTP_ACCEPTS   4
 #define HTTP_ACCEPT_US 2000
+#define HTTP_LISTENER  (LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC)
 
 /* All endpoints, for http_on_accept_error(). Like everything here the main thread's. */
 static struct stats_http *http_all;
@@ -72,8 +73,6 @@ static int http_serve(struct stats_http *http, struct evconnlistener *listener)
     evconnlistener_set_error_cb(listener, http_on_accept_error);
     return 0;
 }
-
-#define HTTP_LISTENER (LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC)
 
 /* Takes the socket, also on failure. */
 static struct evconnlistener *http_listener(struct event_base *base, int fd)

@@ -311,7 +311,8 @@ void http_on_request(struct evhttp_request *req, void *arg)
         http_reply_text(req, HTTP_BADMETHOD, "Method Not Allowed", "GET or HEAD\n");
     } else if (page) {
         http_answer_page(req, page);
-    } else if (http->has_token && !(route && route->open) && !http_has_token(http, req)) {
+    } else if ((http->has_token || http->is_inside) && !(route && route->open) &&
+               !http_has_token(http, req)) {
         log_limited(LOG_LEVEL_WARNING, "stats: refused a request without the token");
         evhttp_add_header(headers, "WWW-Authenticate", "Bearer realm=\"callveil\"");
         http_reply_text(req, 401, "Unauthorized", "the token is missing or wrong\n");
