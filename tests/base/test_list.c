@@ -143,6 +143,7 @@ START_TEST(all_entries_are_taken_at_once_and_in_order)
     list_take_all(&head, &none);
     ck_assert(list_empty(&none));
     for (int i = 0; i < 5; i++) {
+        ck_assert(!list_empty(&taken));
         ck_assert_int_eq(list_entry(taken.next, struct item, link)->value, i);
         list_remove(taken.next);
     }

@@ -128,6 +128,7 @@ static void assoc_on_ended(void *user, const struct session_ended *ended)
     struct find *f = assoc_find(a);
     struct target *target = target_ref(a->carrier.target);
 
+    share_refused(x, ended, clock_now_ns());
     if (a->opened)
         assoc_lose(a, EXIT_E_DOWN);
     else if (ended->end == SESSION_E_REFUSED)
@@ -169,7 +170,8 @@ static void assoc_try(struct assoc *a, uint64_t now_ns)
     if (f->state == UPSTREAM_READY) {
         if (ready_take_session(x, &a->want, &a->carrier, &assoc_session_events, a))
             assoc_on_live(a, session_opened(a->carrier.session));
-        else if (carrier_open(&a->carrier, f->current, &a->want, &assoc_session_events, a) < 0)
+        else if ((!a->want.tcp && !share_has_room(x, now_ns)) ||
+                 carrier_open(&a->carrier, f->current, &a->want, &assoc_session_events, a) < 0)
             assoc_fail(a, EXIT_E_CAPACITY);
         return;
     }

@@ -90,6 +90,7 @@ static void v6_on_ended(void *user, const struct session_ended *ended)
 
     if (ended->end == SESSION_E_REFUSED && ended->code == 440)
         a->x->no_v6_assoc_until_ns = now_ns + V6_REFUSED_NS;
+    share_refused(a->x, ended, now_ns);
     assoc_v6_close(a);
     a->v6.retry_ns = was_live ? now_ns : now_ns + V6_RETRY_NS;
 }
@@ -112,7 +113,8 @@ static bool v6_open(struct assoc *a, uint64_t now_ns)
         return true;
     if (!a->carrier.session || now_ns < v6->retry_ns || now_ns < a->x->no_v6_assoc_until_ns)
         return false;
-    if (carrier_open(&v6->carrier, a->carrier.target, &want, &v6_events, a) == 0)
+    if (share_has_room(a->x, now_ns) &&
+        carrier_open(&v6->carrier, a->carrier.target, &want, &v6_events, a) == 0)
         return true;
     v6->retry_ns = now_ns + V6_RETRY_NS;
     return false;

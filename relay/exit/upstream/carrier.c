@@ -63,6 +63,7 @@ int carrier_open(struct carrier *c, struct target *target, const struct session_
     if (!c->session)
         return -ENOMEM;
     carrier_enter(c, target);
+    c->x->n_sessions++;
     counter_add(&c->x->params.counters->upstream_sessions, 1);
     return 0;
 }
@@ -108,6 +109,7 @@ void carrier_move(struct carrier *c, struct carrier *from, const struct session_
 void carrier_close(struct carrier *c)
 {
     if (c->session) {
+        c->x->n_sessions--;
         counter_sub(&c->x->params.counters->upstream_sessions, 1);
         session_free(c->session, clock_now_ns());
     }

@@ -152,6 +152,7 @@ static void ready_on_ended(void *user, const struct session_ended *ended)
     struct upstream *x = r->carrier.x;
     struct target *target = target_ref(r->carrier.target);
 
+    share_refused(x, ended, clock_now_ns());
     ready_session_free(r);
     if (ended->end == SESSION_E_REFUSED)
         x->no_ready_until_ns = clock_now_ns() + READY_REFUSED_NS;
@@ -236,7 +237,7 @@ static void ready_fill_sessions(struct upstream *x, uint64_t now_ns)
             ready_session_free(r);
     }
     while (f->state == UPSTREAM_READY && now_ns >= x->no_ready_until_ns &&
-           x->n_ready_sessions < x->params.n_ready_sessions) {
+           x->n_ready_sessions < x->params.n_ready_sessions && share_has_room(x, now_ns)) {
         struct ready_session *r = ready_session_new(x);
 
         if (!r)

@@ -295,6 +295,7 @@ static void trunk_on_ended(void *user, const struct session_ended *ended)
     struct target *target = target_ref(t->carrier.target);
     uint64_t now_ns = clock_now_ns();
 
+    share_refused(x, ended, now_ns);
     if (ended->end == SESSION_E_REFUSED && ended->code == 440 && t->family == ADDR_IPV6)
         x->no_v6_until_ns = now_ns + TRUNK_NO_V6_NS;
     else if (ended->end == SESSION_E_REFUSED) {

@@ -8,6 +8,7 @@
  *   session.c  one allocation on it; link.c, one transport; cred.c, who we are
  *   assoc.c    what a front opened: UDP associations, TCP ones (SOCKS BIND)
  *   trunk.c    TCP allocations shared by the streams that were dialled (dial.c)
+ *   share.c    who gets what when the relay gives no more
  *   ready.c    what is made ahead: an allocation, trunks, connections, so that a front
  *              does not wait for handshakes
  *

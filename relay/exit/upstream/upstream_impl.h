@@ -137,6 +137,13 @@ bool ready_take_session(struct upstream *x, const struct session_want *want, str
 struct link *ready_take_link(struct upstream *x, const struct target *target);
 void ready_clear(struct upstream *x);
 
+/* ---- share.c ---- */
+
+/* For every session that ends. */
+void share_refused(struct upstream *x, const struct session_ended *ended, uint64_t now_ns);
+/* Whether datagrams may have one allocation more. */
+bool share_has_room(const struct upstream *x, uint64_t now_ns);
+
 /* ---- assoc.c ---- */
 
 /* An allocation for IPv6 besides, where the first one has none: assoc_v6.c. */
@@ -293,6 +300,9 @@ struct upstream {
     struct find datagrams, streams;
     struct list carriers, ready_links, ready_sessions, assocs, trunks, dials;
     unsigned int n_ready_links, n_ready_sessions, n_trunks;
+    unsigned int n_sessions; /* all of them */
+    unsigned int n_most;     /* share.c: so many there were when one was refused */
+    uint64_t most_until_ns;
     uint32_t next_dial_id;
     uint64_t no_v6_until_ns;       /* the relay has no IPv6 for streams */
     uint64_t no_v6_assoc_until_ns; /* nor for datagrams */
