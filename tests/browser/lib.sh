@@ -34,6 +34,16 @@ own_home() {
     mkdir -p "$HOME"
 }
 
+# within WHAT COMMAND...: until the command succeeds, ten seconds at most.
+within() {
+    for _ in {1..100}; do
+        "${@:2}" 2>/dev/null && return
+        sleep 0.1
+    done
+    echo "# no $1 after 10 seconds" >&2
+    return 1
+}
+
 # --- the network ------------------------------------------------------------------------
 
 # space_start VARIABLE: a network namespace that lives as long as this process in it.
@@ -66,14 +76,8 @@ link_up() {
 # An interface gets its last address (IPv6, link-local) two seconds after it was made. A browser that
 # runs by then ends what it is loading with an error: the network has changed.
 settled() {
-    local space=$1
-    for _ in {1..100}; do
-        nsenter --target "${!space}" --net ip -6 addr show dev uplink scope link -tentative |
-            grep -q inet6 && return
-        sleep 0.1
-    done
-    echo "# $space has no link-local address after 10 seconds" >&2
-    return 1
+    within "link-local address of $1" nsenter --target "${!1}" --net bash -c \
+        "ip -6 addr show dev uplink scope link -tentative | grep -q inet6"
 }
 
 make_network() {
@@ -96,13 +100,7 @@ resolver_start() {
 }
 
 wait_for_site() {
-    local n
-    for n in {1..100}; do
-        in_far bash -c "exec 3<>/dev/tcp/$FAR_ADDRESS/443" 2>/dev/null && return
-        sleep 0.1
-    done
-    echo "# no site after 10 seconds" >&2
-    return 1
+    within site in_far bash -c "exec 3<>/dev/tcp/$FAR_ADDRESS/443"
 }
 
 # What the machine's resolver would answer is right, so that to ask it is a leak and no failure.

@@ -70,12 +70,7 @@ start_page_server() {
         --listening-port 3478 --no-tls --no-dtls --no-cli --no-multicast-peers --realm far.test \
         --lt-cred-mech --user $TURN_SERVER_USER:$TURN_SERVER_PASSWORD \
         --log-file "$WORK/coturn.log" --simple-log --pidfile "$WORK/coturn.pid"
-    for _ in {1..100}; do
-        in_far bash -c "exec 3<>/dev/tcp/$TURN_SERVER/3478" 2>/dev/null && return
-        sleep 0.1
-    done
-    echo "# no STUN server after 10 seconds" >&2
-    return 1
+    within "STUN server" in_far bash -c "exec 3<>/dev/tcp/$TURN_SERVER/3478"
 }
 
 # --- the suite --------------------------------------------------------------------------

@@ -71,9 +71,11 @@ static const char *link_reason_text(int reason, const SSL *ssl)
 void link_opened(struct link *l)
 {
     struct tx_queue *tx = l->env.tx;
+    const SSL *ssl = l->ops->ssl ? l->ops->ssl(l) : NULL;
 
     event_del(&l->timer);
     l->state = LINK_OPEN;
+    l->certificate_end_s = ssl ? tls_client_not_after_s(ssl) : 0;
     if (l->events)
         l->events->on_open(l->user);
     tx_flush(tx);
@@ -209,9 +211,7 @@ struct addr link_local(const struct link *l)
 
 uint64_t link_certificate_end_s(const struct link *l)
 {
-    const SSL *ssl = l->state == LINK_OPEN && l->ops->ssl ? l->ops->ssl(l) : NULL;
-
-    return ssl ? tls_client_not_after_s(ssl) : 0;
+    return l->state == LINK_OPEN ? l->certificate_end_s : 0;
 }
 
 struct stream *link_take_stream(struct link *l)

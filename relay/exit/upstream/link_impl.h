@@ -48,6 +48,7 @@ struct link {
     void *user;
     enum link_kind kind;
     enum link_state state;
+    uint64_t certificate_end_s; /* read once, when OPEN: every look at the statistics asks */
     bool closed_due;
     int reason;
     char why[LINK_WHY_LEN];
