@@ -332,8 +332,8 @@ int keeper_start(struct keeper *ret, char why[SEAL_WHY_LEN])
 {
     int control[2] = {-1, -1}, link[2] = {-1, -1};
 
-    *ret = (struct keeper){.pid = -1, .control = -1, .link = -1};
-    memset(ret->catching, -1, sizeof(ret->catching));
+    *ret = (struct keeper){.pid = -1, .control = -1};
+    memset(ret->passed, -1, sizeof(ret->passed));
     memset(ret->spaces, -1, sizeof(ret->spaces));
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) == 0 &&
         socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, link) == 0)
@@ -346,7 +346,7 @@ int keeper_start(struct keeper *ret, char why[SEAL_WHY_LEN])
     if (ret->pid < 0)
         seal_fail(why, "no keeper: %s", strerror(errno));
     ret->control = control[0];
-    ret->link = link[0];
+    ret->passed[KEEPER_LINK] = link[0];
     if (control[1] >= 0)
         close(control[1]);
     if (link[1] >= 0)
@@ -363,7 +363,7 @@ static int keeper_receive(struct keeper *k, int *fds, size_t n, char why[SEAL_WH
     if (r < 0)
         return seal_fail(why, "the keeper has died: %s", strerror(-r));
     if (ready.status == 0 && r == (int)n) {
-        memcpy(k->catching, fds, sizeof(k->catching));
+        memcpy(k->passed, fds, KEEPER_LINK * sizeof(*fds));
         k->attach = ready.attach;
         return 0;
     }
@@ -389,25 +389,32 @@ bool keeper_is_there(const struct keeper *k)
     return poll(&p, 1, 0) == 0;
 }
 
+static int keeper_receive_again(struct keeper *k, char why[SEAL_WHY_LEN])
+{
+    int fds[KEEPER_N_FDS];
+    int r = keeper_receive(k, fds, KEEPER_N_FDS, why);
+
+    if (r == 0)
+        k->passed[KEEPER_LINK] = fds[KEEPER_LINK];
+    return r;
+}
+
 int keeper_renew(struct keeper *k, char why[SEAL_WHY_LEN])
 {
     const struct keeper_again again = {.version = KEEPER_VERSION};
     struct pollfd p = {.fd = k->control, .events = POLLIN};
-    int fds[KEEPER_N_FDS], r;
+    int r;
 
     /* An answer that was too late the last time. */
     while (keeper_is_there(k) && poll(&p, 1, 0) > 0)
-        if (keeper_receive(k, fds, KEEPER_N_FDS, why) == 0)
-            keeper_close_all(fds, KEEPER_N_FDS);
+        if (keeper_receive_again(k, why) == 0)
+            keeper_close_passed(k);
     r = pass_send(k->control, &again, sizeof(again), NULL, 0);
     if (r < 0)
         return seal_fail(why, "the keeper has died: %s", strerror(-r));
     if (poll(&p, 1, KEEPER_RENEW_MS) == 0)
         return seal_fail(why, "the keeper does not answer");
-    r = keeper_receive(k, fds, KEEPER_N_FDS, why);
-    if (r == 0)
-        k->link = fds[KEEPER_LINK];
-    return r;
+    return keeper_receive_again(k, why);
 }
 
 static void keeper_close(int *fd)
@@ -419,9 +426,8 @@ static void keeper_close(int *fd)
 
 void keeper_close_passed(struct keeper *k)
 {
-    for (int i = 0; i < KEEPER_LINK; i++)
-        keeper_close(&k->catching[i]);
-    keeper_close(&k->link);
+    for (int i = 0; i < KEEPER_N_FDS; i++)
+        keeper_close(&k->passed[i]);
 }
 
 void keeper_stop(struct keeper *k)

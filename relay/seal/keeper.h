@@ -41,9 +41,8 @@ struct keeper_again {
 struct keeper {
     pid_t pid;
     int control; /* its end is the keeper's end */
-    int link;    /* the gate's end of the connection that relay/keeper.h is about */
     struct keeper_attach attach;
-    int catching[KEEPER_LINK]; /* the four sockets */
+    int passed[KEEPER_N_FDS]; /* to be handed on, with `attach`; -1: they were */
     int spaces[SPACE_N];
 };
 

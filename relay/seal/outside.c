@@ -195,6 +195,16 @@ static void outside_accept(struct outside *o, const struct keeper_attached *answ
     snprintf(o->page_token, sizeof(o->page_token), "%.*s", KEEPER_TOKEN_LEN, answer->page_token);
 }
 
+/* Return: 0 or -errno; -EPROTONOSUPPORT when it is of another version. */
+static int outside_receive(const struct outside *o, struct keeper_attached *ret)
+{
+    int r = pass_recv(o->fd, ret, sizeof(*ret), NULL, 0);
+
+    if (r < 0)
+        return r;
+    return ret->version == KEEPER_VERSION ? 0 : -EPROTONOSUPPORT;
+}
+
 static int outside_wait(struct outside *o, struct keeper_attached *ret, char why[SEAL_WHY_LEN])
 {
     struct pollfd p = {.fd = o->fd, .events = POLLIN};
@@ -205,14 +215,12 @@ static int outside_wait(struct outside *o, struct keeper_attached *ret, char why
     while (r < 0 && errno == EINTR);
     if (r == 0)
         return seal_fail(why, "the local proxy does not answer");
-    r = pass_recv(o->fd, ret, sizeof(*ret), NULL, 0);
+    r = outside_receive(o, ret);
     if (r == -EPIPE || r == -ECONNRESET)
         return outside_own_status(o, why);
-    if (r < 0)
-        return seal_fail(why, "the local proxy: %s", strerror(-r));
-    if (ret->version != KEEPER_VERSION)
+    if (r == -EPROTONOSUPPORT)
         return seal_fail(why, "the local proxy that runs is of another version: restart it");
-    return 0;
+    return r < 0 ? seal_fail(why, "the local proxy: %s", strerror(-r)) : 0;
 }
 
 int outside_attach(struct outside *o, const struct keeper_attach *attach,
@@ -237,11 +245,9 @@ int outside_attach(struct outside *o, const struct keeper_attach *attach,
 int outside_hear(struct outside *o)
 {
     struct keeper_attached answer = {0};
-    int r = pass_recv(o->fd, &answer, sizeof(answer), NULL, 0);
+    int r = outside_receive(o, &answer);
 
-    if (r >= 0 && answer.version != KEEPER_VERSION)
-        r = -EPROTONOSUPPORT;
-    else if (r >= 0)
+    if (r == 0)
         r = answer.status;
     if (r == 0)
         outside_accept(o, &answer);

@@ -1,8 +1,6 @@
 #include "relay/seal/reattach.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <string.h>
 
 #define REATTACH_LOOK_MS 1000
 
@@ -45,7 +43,7 @@ static void reattach_darken(struct reattach *r)
 static void reattach_look(struct reattach *r)
 {
     char why[SEAL_WHY_LEN];
-    int fds[KEEPER_N_FDS], status;
+    int status;
 
     if (outside_reopen(r->outside) < 0)
         return;
@@ -53,9 +51,7 @@ static void reattach_look(struct reattach *r)
         reattach_darken(r); /* and perhaps for good */
         return;
     }
-    memcpy(fds, r->keeper->catching, sizeof(r->keeper->catching));
-    fds[KEEPER_LINK] = r->keeper->link;
-    status = outside_ask(r->outside, &r->keeper->attach, fds);
+    status = outside_ask(r->outside, &r->keeper->attach, r->keeper->passed);
     keeper_close_passed(r->keeper);
     if (status < 0)
         reattach_darken(r);

@@ -3,7 +3,6 @@
 #include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "conf/value.h"
@@ -59,15 +58,13 @@ static int run_attached(struct run *run)
 
 static int run_seal(struct run *run)
 {
-    int fds[KEEPER_N_FDS], r;
+    int r;
 
     /* The proxy first: it looks for the relay while the namespace is made. */
     if (outside_open(&run->want, &run->outside, run->why) < 0 ||
         keeper_start(&run->keeper, run->why) < 0 || keeper_wait(&run->keeper, run->why) < 0)
         return run_refuse(run->why);
-    memcpy(fds, run->keeper.catching, sizeof(run->keeper.catching));
-    fds[KEEPER_LINK] = run->keeper.link;
-    r = outside_attach(&run->outside, &run->keeper.attach, fds, run->why);
+    r = outside_attach(&run->outside, &run->keeper.attach, run->keeper.passed, run->why);
     keeper_close_passed(&run->keeper);
     if (r < 0)
         return run_refuse(run->why);
@@ -163,8 +160,7 @@ int run_command(int argc, char **argv)
         .outside = {.fd = -1, .own = -1},
         .keeper = {.pid = -1,
                    .control = -1,
-                   .link = -1,
-                   .catching = {-1, -1, -1, -1},
+                   .passed = {-1, -1, -1, -1, -1},
                    .spaces = {-1, -1, -1}},
     };
     int status = run_parse(&run, argc, argv);

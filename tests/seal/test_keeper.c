@@ -55,14 +55,14 @@ static struct addr address(const char *text)
 /* Return: the answer's status, and a descriptor or -1. */
 static int ask(struct keeper_want want, int *ret_fd)
 {
-    struct pollfd p = {.fd = keeper.link, .events = POLLIN};
+    struct pollfd p = {.fd = keeper.passed[KEEPER_LINK], .events = POLLIN};
     struct keeper_made made;
     int n;
 
     *ret_fd = -1;
-    ck_assert_int_eq(pass_send(keeper.link, &want, sizeof(want), NULL, 0), 0);
+    ck_assert_int_eq(pass_send(keeper.passed[KEEPER_LINK], &want, sizeof(want), NULL, 0), 0);
     ck_assert_int_eq(poll(&p, 1, WAIT_MS), 1);
-    n = pass_recv(keeper.link, &made, sizeof(made), ret_fd, 1);
+    n = pass_recv(keeper.passed[KEEPER_LINK], &made, sizeof(made), ret_fd, 1);
     ck_assert_int_ge(n, 0);
     ck_assert_uint_eq(made.id, want.id);
     ck_assert_int_eq(n, made.status == 0);
@@ -88,15 +88,14 @@ START_TEST(the_catching_sockets_are_what_the_gate_expects)
     struct addr addr;
 
     for (int i = 0; i < KEEPER_LINK; i++) {
-        ck_assert_int_eq(socket_option(keeper.catching[i], SOL_SOCKET, SO_DOMAIN), domains[i]);
-        ck_assert_int_eq(socket_option(keeper.catching[i], SOL_SOCKET, SO_TYPE), types[i]);
-        ck_assert_int_eq(sock_local_addr(keeper.catching[i], &addr), 0);
+        ck_assert_int_eq(socket_option(keeper.passed[i], SOL_SOCKET, SO_DOMAIN), domains[i]);
+        ck_assert_int_eq(socket_option(keeper.passed[i], SOL_SOCKET, SO_TYPE), types[i]);
+        ck_assert_int_eq(sock_local_addr(keeper.passed[i], &addr), 0);
         ck_assert(addr_is_loopback(&addr));
         if (types[i] == SOCK_STREAM)
-            ck_assert_int_eq(socket_option(keeper.catching[i], SOL_SOCKET, SO_ACCEPTCONN), 1);
+            ck_assert_int_eq(socket_option(keeper.passed[i], SOL_SOCKET, SO_ACCEPTCONN), 1);
     }
-    ck_assert_int_eq(socket_option(keeper.catching[KEEPER_UDP4], IPPROTO_IP, IP_RECVORIGDSTADDR),
-                     1);
+    ck_assert_int_eq(socket_option(keeper.passed[KEEPER_UDP4], IPPROTO_IP, IP_RECVORIGDSTADDR), 1);
     ck_assert_uint_eq(keeper.attach.version, KEEPER_VERSION);
     ck_assert_uint_eq(keeper.attach.near_v4.family, ADDR_IPV4);
     ck_assert_uint_eq(keeper.attach.near_v6.family, ADDR_IPV6);
@@ -117,18 +116,25 @@ static int inside(int (*run)(void))
     return WIFEXITED(status) ? WEXITSTATUS(status) : 98;
 }
 
-static int connect_errno(const char *to, int type)
+/* Return: what connect(2) says, 0 or its errno, and the socket. */
+static int begin_connect(const char *to, int type, int *ret_fd)
 {
     struct addr addr;
     struct sockaddr_storage sa;
     socklen_t len;
-    int fd, r;
 
+    *ret_fd = -1;
     if (!addr_parse(to, &addr))
         return 97;
     len = addr_to_sockaddr(&addr, &sa);
-    fd = socket(sa.ss_family, type | SOCK_NONBLOCK, 0);
-    r = connect(fd, (struct sockaddr *)&sa, len) < 0 ? errno : 0;
+    *ret_fd = socket(sa.ss_family, type | SOCK_NONBLOCK, 0);
+    return connect(*ret_fd, (struct sockaddr *)&sa, len) < 0 ? errno : 0;
+}
+
+static int connect_errno(const char *to, int type)
+{
+    int fd, r = begin_connect(to, type, &fd);
+
     if (r == 0 && type == SOCK_DGRAM && send(fd, "x", 1, 0) < 0)
         r = errno;
     close(fd);
@@ -160,8 +166,8 @@ START_TEST(what_an_app_sends_arrives_at_the_catching_sockets)
 
     ck_assert_int_eq(inside(app_sends), 0);
     for (int i = 0; i < KEEPER_LINK; i++)
-        ck_assert(is_readable(keeper.catching[i]));
-    fd = accept(keeper.catching[KEEPER_TCP4], NULL, NULL);
+        ck_assert(is_readable(keeper.passed[i]));
+    fd = accept(keeper.passed[KEEPER_TCP4], NULL, NULL);
     ck_assert_int_eq(sock_local_addr(fd, &to), 0);
     ck_assert(addr_equal(&to, &(struct addr){.ip = {198, 51, 100, 1}, .port = 80, .family = 4}));
     close(fd);
@@ -189,7 +195,7 @@ START_TEST(what_cannot_be_relayed_is_refused_and_not_caught)
 
     ck_assert_int_eq(inside(app_is_refused), 0);
     for (int i = 0; i < KEEPER_LINK; i++) {
-        p.fd = keeper.catching[i];
+        p.fd = keeper.passed[i];
         ck_assert_int_eq(poll(&p, 1, 0), 0);
     }
 }
@@ -276,16 +282,8 @@ END_TEST
 /* What a connection comes to, within a while. */
 static int connection_errno(const char *to)
 {
-    struct addr addr;
-    struct sockaddr_storage sa;
-    socklen_t len;
-    int fd, r;
+    int fd, r = begin_connect(to, SOCK_STREAM, &fd);
 
-    if (!addr_parse(to, &addr))
-        return 97;
-    len = addr_to_sockaddr(&addr, &sa);
-    fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    r = connect(fd, (struct sockaddr *)&sa, len) < 0 ? errno : 0;
     if (r == EINPROGRESS && poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, 100) == 1)
         r = socket_option(fd, SOL_SOCKET, SO_ERROR);
     close(fd);
@@ -328,7 +326,7 @@ START_TEST(without_a_gate_everything_is_refused_until_there_is_another)
         ck_assert_msg(keeper_renew(&keeper, why) == 0, "%s", why);
         ck_assert_int_eq(inside(app_sends), 0);
         for (int k = 0; k < KEEPER_LINK; k++)
-            ck_assert(is_readable(keeper.catching[k]));
+            ck_assert(is_readable(keeper.passed[k]));
         ck_assert_int_eq(ask(want, &fd), 0);
         close(fd);
     }
@@ -338,12 +336,12 @@ END_TEST
 /* As when `local` has let go of the gate, and the keeper has not heard of it yet. */
 START_TEST(another_gate_may_come_before_the_end_of_the_first_is_heard)
 {
-    int fd, old = keeper.link;
+    int fd, old = keeper.passed[KEEPER_LINK];
 
     for (int i = 0; i < KEEPER_LINK; i++)
-        close(keeper.catching[i]);
+        close(keeper.passed[i]);
     ck_assert_msg(keeper_renew(&keeper, why) == 0, "%s", why);
-    ck_assert_int_ne(keeper.link, old);
+    ck_assert_int_ne(keeper.passed[KEEPER_LINK], old);
     ck_assert(is_readable(old)); /* its end */
     close(old);
     usleep(50000);
@@ -362,14 +360,32 @@ START_TEST(what_cannot_be_made_again_is_said_and_the_keeper_goes_on)
 {
     int catching[KEEPER_LINK];
 
-    memcpy(catching, keeper.catching, sizeof(catching));
-    close(keeper.link);
-    keeper.link = -1;
+    memcpy(catching, keeper.passed, sizeof(catching));
+    close(keeper.passed[KEEPER_LINK]);
+    keeper.passed[KEEPER_LINK] = -1;
     ck_assert_int_eq(keeper_renew(&keeper, why), -1);
     ck_assert_ptr_nonnull(strstr(why, "no transparent socket"));
     ck_assert_int_eq(dark_inside(), 0);
     for (int i = 0; i < KEEPER_LINK; i++)
         close(catching[i]);
+    ck_assert_msg(keeper_renew(&keeper, why) == 0, "%s", why);
+    ck_assert_int_eq(inside(app_sends), 0);
+}
+END_TEST
+
+/* What it brings is closed, and not to be closed once more. */
+START_TEST(an_answer_that_comes_too_late_is_let_go)
+{
+    keeper_close_passed(&keeper);
+    for (int i = 0; i < 2; i++) {
+        kill(keeper.pid, SIGSTOP);
+        ck_assert_int_eq(keeper_renew(&keeper, why), -1);
+        ck_assert_str_eq(why, "the keeper does not answer");
+        for (int k = 0; k < KEEPER_N_FDS; k++)
+            ck_assert_int_eq(keeper.passed[k], -1);
+        kill(keeper.pid, SIGCONT);
+        ck_assert(is_readable(keeper.control));
+    }
     ck_assert_msg(keeper_renew(&keeper, why) == 0, "%s", why);
     ck_assert_int_eq(inside(app_sends), 0);
 }
@@ -458,6 +474,7 @@ static Suite *keeper_suite(void)
     tcase_add_test(t, without_a_gate_everything_is_refused_until_there_is_another);
     tcase_add_test(t, another_gate_may_come_before_the_end_of_the_first_is_heard);
     tcase_add_test(t, what_cannot_be_made_again_is_said_and_the_keeper_goes_on);
+    tcase_add_test(t, an_answer_that_comes_too_late_is_let_go);
     tcase_add_test(t, a_dead_keeper_is_told_from_a_silent_one);
     tcase_add_test(t, it_ends_with_its_maker);
     suite_add_tcase(s, t);
