@@ -6,23 +6,21 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "common/base/clock.h"
-#include "common/base/list.h"
 #include "common/base/log.h"
 #include "common/net/batch.h"
 #include "relay/exit/direct.h"
 #include "relay/listen/listen.h"
+#include "relay/mail.h"
 #include "relay/turn/turn.h"
 
 #define WORKER_SWEEP_S       1
 #define WORKER_FLOWS_FRESH_S 5 /* how long an answer that was too late for its question serves */
 
-struct letter {
-    struct list link;
-    void (*deliver)(struct worker *w, struct letter *letter);
+struct worker_letter {
+    struct letter letter;
+    struct worker *w;          /* who is to read it */
     struct settings *settings; /* reload: a reference */
     struct turn_bind bind;     /* a data connection: owns bind.stream */
     unsigned int to;           /* the worker it is for */
@@ -42,10 +40,7 @@ struct worker {
     struct turn *turn;
     struct listen_set *listen;
     struct event *sweep;
-    struct event *mail;
-    int mail_fd;
-    pthread_mutex_t mail_lock;
-    struct list letters; /* under mail_lock */
+    struct mailbox *mailbox;
     pthread_mutex_t flows_lock;
     pthread_cond_t flows_filled;
     struct flow_list flows;                /* under flows_lock, like the next */
@@ -57,62 +52,46 @@ struct worker {
 
 /* ---- mail ---- */
 
-static void worker_post(struct worker *w, struct letter *letter)
+static void worker_letter_free(struct letter *letter)
 {
-    uint64_t one = 1;
+    struct worker_letter *l = (struct worker_letter *)(void *)letter;
 
-    pthread_mutex_lock(&w->mail_lock);
-    list_append(&w->letters, &letter->link);
-    pthread_mutex_unlock(&w->mail_lock);
-    /* Can only fail when the counter is full, and then the reader is being woken already. */
-    if (write(w->mail_fd, &one, sizeof(one)) < 0)
-        return;
+    stream_free(l->bind.stream);
+    settings_unref(l->settings);
+    free(l);
 }
 
-static struct letter *worker_take_letter(struct worker *w)
+static struct worker_letter *worker_letter_new(void (*deliver)(struct letter *letter))
 {
-    struct letter *letter = NULL;
+    struct worker_letter *l = calloc(1, sizeof(*l));
 
-    pthread_mutex_lock(&w->mail_lock);
-    if (!list_empty(&w->letters)) {
-        letter = list_entry(w->letters.next, struct letter, link);
-        list_remove(&letter->link);
-    }
-    pthread_mutex_unlock(&w->mail_lock);
-    return letter;
+    if (!l)
+        return NULL;
+    list_init(&l->letter.link);
+    l->letter.deliver = deliver;
+    l->letter.free = worker_letter_free;
+    return l;
 }
 
-static void worker_on_mail(evutil_socket_t fd, short what, void *arg)
+static void worker_post(struct worker *w, struct worker_letter *l)
+{
+    l->w = w;
+    mailbox_post(w->mailbox, &l->letter);
+}
+
+static void worker_on_read(void *arg)
 {
     struct worker *w = arg;
-    struct letter *letter;
-    uint64_t n;
 
-    if (read(fd, &n, sizeof(n)) < 0)
-        return;
-    while ((letter = worker_take_letter(w)))
-        letter->deliver(w, letter);
-}
-
-static struct letter *letter_new(void (*deliver)(struct worker *w, struct letter *letter))
-{
-    struct letter *letter = calloc(1, sizeof(*letter));
-
-    if (letter) {
-        list_init(&letter->link);
-        letter->deliver = deliver;
-    }
-    return letter;
-}
-
-static void letter_free(struct letter *letter)
-{
-    stream_free(letter->bind.stream);
-    settings_unref(letter->settings);
-    free(letter);
+    tx_flush(w->tx);
 }
 
 /* ---- what letters do ---- */
+
+static struct worker_letter *worker_letter_of(struct letter *letter)
+{
+    return (struct worker_letter *)(void *)letter;
+}
 
 static void worker_apply(struct worker *w, struct settings *settings)
 {
@@ -126,28 +105,32 @@ static void worker_apply(struct worker *w, struct settings *settings)
     turn_end_revoked(w->turn);
 }
 
-static void deliver_reload(struct worker *w, struct letter *letter)
+static void deliver_reload(struct letter *letter)
 {
-    worker_apply(w, letter->settings);
-    letter->settings = NULL;
-    letter_free(letter);
+    struct worker_letter *l = worker_letter_of(letter);
+
+    worker_apply(l->w, l->settings);
+    l->settings = NULL;
+    worker_letter_free(letter);
 }
 
-static void deliver_drain(struct worker *w, struct letter *letter)
+static void deliver_drain(struct letter *letter)
 {
-    turn_set_draining(w->turn);
-    letter_free(letter);
+    turn_set_draining(worker_letter_of(letter)->w->turn);
+    worker_letter_free(letter);
 }
 
-static void deliver_stop(struct worker *w, struct letter *letter)
+static void deliver_stop(struct letter *letter)
 {
-    event_base_loopbreak(w->base);
-    letter_free(letter);
+    event_base_loopbreak(worker_letter_of(letter)->w->base);
+    worker_letter_free(letter);
 }
 
 /* The main thread waits for it, with a time limit, and may have given up. */
-static void deliver_flows(struct worker *w, struct letter *letter)
+static void deliver_flows(struct letter *letter)
 {
+    struct worker *w = worker_letter_of(letter)->w;
+
     pthread_mutex_lock(&w->flows_lock);
     w->flows.n = w->flows.n_all = 0;
     turn_flows(w->turn, &w->flows);
@@ -155,32 +138,33 @@ static void deliver_flows(struct worker *w, struct letter *letter)
     w->flows_ns = clock_now_ns();
     pthread_cond_signal(&w->flows_filled);
     pthread_mutex_unlock(&w->flows_lock);
-    letter_free(letter);
+    worker_letter_free(letter);
 }
 
 /* At the owner: the stream joins our base and the peer's connection. */
-static void deliver_bind(struct worker *w, struct letter *letter)
+static void deliver_bind(struct letter *letter)
 {
-    if (stream_attach(letter->bind.stream, w->pool) < 0) {
-        letter_free(letter);
-        return;
+    struct worker_letter *l = worker_letter_of(letter);
+
+    if (stream_attach(l->bind.stream, l->w->pool) == 0) {
+        turn_on_bind(l->w->turn, &l->bind, clock_now_ns());
+        l->bind.stream = NULL;
     }
-    turn_on_bind(w->turn, &letter->bind, clock_now_ns());
-    letter->bind.stream = NULL;
-    letter_free(letter);
-    tx_flush(w->tx);
+    worker_letter_free(letter);
 }
 
 /* At the worker where it landed, out of the stream's callback: off our base, on to the owner. */
-static void deliver_forward(struct worker *w, struct letter *letter)
+static void deliver_forward(struct letter *letter)
 {
-    if (!letter->bind.stream) {
-        letter_free(letter); /* it closed meanwhile */
+    struct worker_letter *l = worker_letter_of(letter);
+
+    if (!l->bind.stream) {
+        worker_letter_free(letter); /* it closed meanwhile */
         return;
     }
-    stream_detach(letter->bind.stream);
-    letter->deliver = deliver_bind;
-    worker_post(w->shared->workers[letter->to], letter);
+    stream_detach(l->bind.stream);
+    l->letter.deliver = deliver_bind;
+    worker_post(l->w->shared->workers[l->to], l);
 }
 
 static ptrdiff_t parked_on_bytes(void *user, const uint8_t *data, size_t len)
@@ -190,10 +174,10 @@ static ptrdiff_t parked_on_bytes(void *user, const uint8_t *data, size_t len)
 
 static void parked_on_closed(void *user, int reason)
 {
-    struct letter *letter = user;
+    struct worker_letter *l = user;
 
-    stream_free(letter->bind.stream);
-    letter->bind.stream = NULL;
+    stream_free(l->bind.stream);
+    l->bind.stream = NULL;
 }
 
 static const struct stream_events parked_events = {
@@ -204,18 +188,18 @@ static const struct stream_events parked_events = {
 static void worker_hand_over(void *arg, unsigned int to, const struct turn_bind *bind)
 {
     struct worker *w = arg;
-    struct letter *letter = letter_new(deliver_forward);
+    struct worker_letter *l = worker_letter_new(deliver_forward);
 
-    if (!letter) {
+    if (!l) {
         stream_set_events(bind->stream, &parked_events, NULL);
         stream_free(bind->stream);
         return;
     }
-    letter->bind = *bind;
-    letter->to = to;
+    l->bind = *bind;
+    l->to = to;
     stream_pause(bind->stream);
-    stream_set_events(bind->stream, &parked_events, letter);
-    worker_post(w, letter);
+    stream_set_events(bind->stream, &parked_events, l);
+    worker_post(w, l);
 }
 
 /* ---- the thread ---- */
@@ -263,11 +247,11 @@ int worker_start(struct worker *w)
 
 void worker_stop(struct worker *w)
 {
-    struct letter *letter;
+    struct worker_letter *letter;
 
     if (!w || !w->running)
         return;
-    letter = letter_new(deliver_stop);
+    letter = worker_letter_new(deliver_stop);
     if (!letter)
         abort(); /* the process is ending, and cannot even say so to its thread */
     worker_post(w, letter);
@@ -277,7 +261,7 @@ void worker_stop(struct worker *w)
 
 void worker_reload(struct worker *w, struct settings *settings)
 {
-    struct letter *letter = letter_new(deliver_reload);
+    struct worker_letter *letter = worker_letter_new(deliver_reload);
 
     if (!letter) {
         log_error("out of memory: a worker keeps the old configuration");
@@ -289,7 +273,7 @@ void worker_reload(struct worker *w, struct settings *settings)
 
 void worker_drain(struct worker *w)
 {
-    struct letter *letter = letter_new(deliver_drain);
+    struct worker_letter *letter = worker_letter_new(deliver_drain);
 
     if (letter)
         worker_post(w, letter);
@@ -315,7 +299,7 @@ static void worker_init_flows(struct worker *w)
 
 void worker_ask_flows(struct worker *w)
 {
-    struct letter *letter = letter_new(deliver_flows);
+    struct worker_letter *letter = worker_letter_new(deliver_flows);
 
     if (!letter)
         return;
@@ -353,15 +337,12 @@ static int worker_init_base(struct worker *w)
     event_config_free(config);
     if (!w->base)
         return -ENOMEM;
-    w->mail_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (w->mail_fd < 0)
-        return -errno;
     w->rx = rx_batch_new();
     w->tx = tx_queue_new(&w->tx_stats);
     w->pool = stream_pool_new(w->base);
-    w->mail = event_new(w->base, w->mail_fd, EV_READ | EV_PERSIST, worker_on_mail, w);
+    w->mailbox = mailbox_new(w->base, worker_on_read, w);
     w->sweep = event_new(w->base, -1, EV_PERSIST, worker_on_sweep, w);
-    return w->rx && w->tx && w->pool && w->mail && w->sweep ? 0 : -ENOMEM;
+    return w->rx && w->tx && w->pool && w->mailbox && w->sweep ? 0 : -ENOMEM;
 }
 
 static int worker_init_turn(struct worker *w)
@@ -420,9 +401,6 @@ int worker_new(struct worker_shared *shared, unsigned int index, struct settings
         return -ENOMEM;
     w->shared = shared;
     w->index = index;
-    w->mail_fd = -1;
-    list_init(&w->letters);
-    pthread_mutex_init(&w->mail_lock, NULL);
     worker_init_flows(w);
     r = worker_init_base(w);
     if (r == 0)
@@ -431,7 +409,7 @@ int worker_new(struct worker_shared *shared, unsigned int index, struct settings
         worker_apply(w, settings_ref(settings));
         r = worker_init_listen(w, listen, n_listen, ret_failed);
     }
-    if (r == 0 && (event_add(w->mail, NULL) < 0 || event_add(w->sweep, &sweep) < 0))
+    if (r == 0 && event_add(w->sweep, &sweep) < 0)
         r = -ENOMEM;
     if (r < 0) {
         worker_free(w);
@@ -443,28 +421,20 @@ int worker_new(struct worker_shared *shared, unsigned int index, struct settings
 
 void worker_free(struct worker *w)
 {
-    struct letter *letter;
-
     if (!w)
         return;
-    while ((letter = worker_take_letter(w)))
-        letter_free(letter);
     /* Allocations first: they hold clients of the listeners. */
     turn_free(w->turn);
     listen_set_free(w->listen);
     direct_exit_free(w->exit);
+    mailbox_free(w->mailbox);
     stream_pool_free(w->pool);
     tx_queue_free(w->tx);
     rx_batch_free(w->rx);
     if (w->sweep)
         event_free(w->sweep);
-    if (w->mail)
-        event_free(w->mail);
     if (w->base)
         event_base_free(w->base);
-    if (w->mail_fd >= 0)
-        close(w->mail_fd);
-    pthread_mutex_destroy(&w->mail_lock);
     pthread_cond_destroy(&w->flows_filled);
     pthread_mutex_destroy(&w->flows_lock);
     settings_unref(w->settings);

@@ -1,9 +1,9 @@
 /*
  * relay/worker.h - one thread: its event_base, sockets, allocations, counters
  *
- * Workers share nothing that a packet needs. What crosses over is posted to a
- * mailbox (an eventfd and a short list under a mutex): new settings, a data
- * connection that landed on the wrong worker, drain, stop.
+ * Workers share nothing that a packet needs. What crosses over is a letter to a
+ * mailbox (mail.h): new settings, a data connection that landed on the wrong worker,
+ * drain, stop.
  */
 #pragma once
 
