@@ -64,6 +64,7 @@ struct conf {
     size_t n_secret;
     bool hide_client_address;
     bool behavior_discovery;      /* RFC 5780; needs listeners on a 2x2 grid of addresses, ports */
+    bool mobility;                /* RFC 8016 */
     struct addr alternate_server; /* where 300 sends new clients while draining or full */
     enum log_level log_level;     /* also [local] */
     bool log_addresses;           /* also [local] */

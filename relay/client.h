@@ -32,6 +32,7 @@ enum transport {
 struct client;
 struct alloc;
 struct stream;
+struct visitor;
 
 struct client_ops {
     /* Sends header + payload as one message; a stream adds ChannelData's or DATA's padding, which
@@ -57,11 +58,12 @@ struct client_ops {
 
 struct client {
     const struct client_ops *ops;
-    struct addr remote;  /* the client's address as we see it: never in an answer when hidden */
-    struct addr local;   /* the address of ours that it reached; never a wildcard */
-    uint64_t id;         /* for log lines; 0 until kept */
-    struct alloc *alloc; /* turn/'s; NULL without an allocation */
-    uint8_t transport;   /* enum transport */
+    struct addr remote;   /* the client's address as we see it: never in an answer when hidden */
+    struct addr local;    /* the address of ours that it reached; never a wildcard */
+    uint64_t id;          /* for log lines; 0 until kept */
+    struct alloc *alloc;  /* turn/'s; NULL without an allocation */
+    struct visitor *away; /* roam.h's; set: another worker has its allocation */
+    uint8_t transport;    /* enum transport */
 };
 
 static inline bool client_is_stream(const struct client *c)

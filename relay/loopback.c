@@ -51,6 +51,7 @@ static struct settings *loopback_settings(const struct loopback *t)
     snprintf(text, sizeof(text),
              "[relay]\n"
              "listen = udp://%s, tcp://%s\n"
+             "mobility = no\n"
              "%s%s%s%s\n"
              "[users]\n" LOOPBACK_USER " = %s\n"
              "[limits]\n"

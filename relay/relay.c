@@ -217,8 +217,10 @@ static bool relay_init_shared(struct relay *r, const struct conf *conf)
     r->shared.rate = rate_new();
     r->shared.ports = ports_new();
     r->shared.workers = calloc(conf->workers, sizeof(struct worker *));
+    r->shared.roams = calloc(conf->workers, sizeof(struct roam *));
     r->listen = calloc(conf->n_listen, sizeof(*r->listen));
-    if (!r->shared.quota || !r->shared.rate || !r->shared.ports || !r->shared.workers || !r->listen)
+    if (!r->shared.quota || !r->shared.rate || !r->shared.ports || !r->shared.workers ||
+        !r->shared.roams || !r->listen)
         return false;
     r->n_listen = conf->n_listen;
     memcpy(r->listen, conf->listen, conf->n_listen * sizeof(*r->listen));
@@ -397,6 +399,7 @@ void relay_free(struct relay *r)
     for (unsigned int i = 0; i < r->shared.n_workers; i++)
         worker_free(r->shared.workers[i]);
     free(r->shared.workers);
+    free(r->shared.roams);
     ports_free(r->shared.ports);
     rate_free(r->shared.rate);
     quota_free(r->shared.quota);

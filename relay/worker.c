@@ -13,6 +13,7 @@
 #include "relay/exit/direct.h"
 #include "relay/listen/listen.h"
 #include "relay/mail.h"
+#include "relay/roam.h"
 #include "relay/turn/turn.h"
 
 #define WORKER_SWEEP_S       1
@@ -41,6 +42,7 @@ struct worker {
     struct listen_set *listen;
     struct event *sweep;
     struct mailbox *mailbox;
+    struct roam *roam;
     pthread_mutex_t flows_lock;
     pthread_cond_t flows_filled;
     struct flow_list flows;                /* under flows_lock, like the next */
@@ -84,6 +86,7 @@ static void worker_on_read(void *arg)
     struct worker *w = arg;
 
     tx_flush(w->tx);
+    roam_flushed(w->roam);
 }
 
 /* ---- what letters do ---- */
@@ -200,6 +203,17 @@ static void worker_hand_over(void *arg, unsigned int to, const struct turn_bind 
     stream_pause(bind->stream);
     stream_set_events(bind->stream, &parked_events, l);
     worker_post(w, l);
+}
+
+static bool worker_visit(void *arg, unsigned int to, struct client *client, const uint8_t *data,
+                         size_t len)
+{
+    return roam_visit(((struct worker *)arg)->roam, to, client, data, len);
+}
+
+static void worker_leave(void *arg, struct client *client)
+{
+    roam_leave(((struct worker *)arg)->roam, client);
 }
 
 /* ---- the thread ---- */
@@ -362,13 +376,25 @@ static int worker_init_turn(struct worker *w)
         .rate = w->shared->rate,
         .counters = &w->counters,
         .hand_over = worker_hand_over,
+        .visit = worker_visit,
+        .leave = worker_leave,
         .arg = w,
+    };
+    const struct roam_params roam = {
+        .worker = w->index,
+        .all = w->shared->roams,
+        .mailbox = w->mailbox,
+        .counters = &w->counters,
     };
 
     w->exit = direct_exit_new(&direct);
     params.exit = w->exit;
     w->turn = w->exit ? turn_new(&params) : NULL;
-    return w->turn ? 0 : -ENOMEM;
+    w->roam = w->turn ? roam_new(&roam) : NULL;
+    if (!w->roam)
+        return -ENOMEM;
+    roam_set_turn(w->roam, w->turn);
+    return 0;
 }
 
 static int worker_init_listen(struct worker *w, struct conf_listen *listen, size_t n_listen,
@@ -423,8 +449,10 @@ void worker_free(struct worker *w)
 {
     if (!w)
         return;
-    /* Allocations first: they hold clients of the listeners. */
+    /* Allocations first: they hold clients of the listeners, and of other workers'. */
+    roam_close(w->roam);
     turn_free(w->turn);
+    roam_free(w->roam);
     listen_set_free(w->listen);
     direct_exit_free(w->exit);
     mailbox_free(w->mailbox);

@@ -3,7 +3,8 @@
  *
  * Workers share nothing that a packet needs. What crosses over is a letter to a
  * mailbox (mail.h): new settings, a data connection that landed on the wrong worker,
- * drain, stop.
+ * drain, stop; and, where a client's allocation is another worker's, what they say
+ * to each other (roam.h).
  */
 #pragma once
 
@@ -29,6 +30,7 @@ struct worker_shared {
     atomic_uint n_connections;
     uint8_t cookie_secret[32];
     struct worker **workers;
+    struct roam **roams; /* of the workers, roam.h */
     unsigned int n_workers;
 };
 

@@ -34,7 +34,8 @@ static const struct assoc_events alloc_events = {
 
 /* ---- life ---- */
 
-static _Atomic uint64_t *alloc_client_gauge(struct turn *turn, const struct client *client)
+/* Clients with an allocation, by transport. */
+static void alloc_count_client(struct turn *turn, const struct client *client, bool is_one_more)
 {
     struct counters *c = turn->params.counters;
     _Atomic uint64_t *const gauges[N_TRANSPORTS] = {
@@ -44,7 +45,25 @@ static _Atomic uint64_t *alloc_client_gauge(struct turn *turn, const struct clie
         [TRANSPORT_DTLS] = &c->clients_dtls,
     };
 
-    return gauges[client->transport];
+    if (client == &turn->nobody)
+        return;
+    if (is_one_more)
+        counter_add(gauges[client->transport], 1);
+    else
+        counter_sub(gauges[client->transport], 1);
+}
+
+void alloc_set_client(struct alloc *alloc, struct client *client)
+{
+    struct client *old = alloc->client;
+
+    alloc_count_client(alloc->turn, old, false);
+    alloc->client = client;
+    client->alloc = alloc;
+    client->id = alloc->id;
+    alloc_count_client(alloc->turn, client, true);
+    old->alloc = NULL;
+    old->ops->release(old);
 }
 
 void alloc_free(struct alloc *alloc)
@@ -53,13 +72,14 @@ void alloc_free(struct alloc *alloc)
     struct client *client = alloc->client;
 
     tcp_end(alloc);
+    mobility_end(alloc);
     if (alloc->assoc)
         turn->params.exit->ops->close(alloc->assoc);
     quota_give(&alloc->charge);
     list_remove(&alloc->link);
     turn->n_allocs--;
     counter_sub(&turn->params.counters->allocations, 1);
-    counter_sub(alloc_client_gauge(turn, client), 1);
+    alloc_count_client(turn, client, false);
     log_debug("allocation %llu ended", (unsigned long long)alloc->id);
     admission_deinit(alloc);
     perm_deinit(&alloc->perms);
@@ -104,7 +124,7 @@ static struct alloc *alloc_new(struct request *req, struct quota_charge *charge)
     list_append(&turn->allocs, &alloc->link);
     turn->n_allocs++;
     counter_add(&turn->params.counters->allocations, 1);
-    counter_add(alloc_client_gauge(turn, alloc->client), 1);
+    alloc_count_client(turn, alloc->client, true);
     alloc->client->alloc = alloc;
     alloc->client->id = alloc->id;
     return alloc;
@@ -259,6 +279,7 @@ void alloc_on_allocate(struct request *req)
     struct assoc_want want = {0};
     struct quota_charge charge = {0};
     struct alloc *alloc = req->client->alloc;
+    bool mobile = false;
     unsigned int code;
 
     if (alloc) {
@@ -270,6 +291,8 @@ void alloc_on_allocate(struct request *req)
         return;
     }
     code = allocate_read(req, &want);
+    if (code == 0)
+        code = mobility_read(req, &mobile);
     if (code == 0)
         code = allocate_charge(req, &charge);
     if (code != 0) {
@@ -283,6 +306,7 @@ void alloc_on_allocate(struct request *req)
         return;
     }
     alloc->tcp = want.tcp;
+    alloc->mobile = mobile && !want.tcp;
     alloc->lifetime_s = alloc_lifetime(req);
     turn->now_ns = req->now_ns;
     /* May answer, and free the allocation, before it returns. */
@@ -337,6 +361,7 @@ static void allocate_succeed(struct alloc *alloc, const struct assoc_opened *ope
     if (opened->has_token)
         stun_put(&b, STUN_RESERVATION_TOKEN, opened->token, sizeof(opened->token));
     stun_put_addr(&b, STUN_XOR_MAPPED_ADDRESS, &shown);
+    mobility_put(alloc, &b);
     answer_send(turn, alloc->client, alloc->answer, &b, true, turn->now_ns);
     histogram_add(&turn->params.counters->allocation_time,
                   (clock_now_ns() - alloc->made_ns) / NS_PER_US);
@@ -365,6 +390,10 @@ static void alloc_on_open(void *user, const struct assoc_opened *opened)
     log_debug("allocation %llu made over %s for user \"%s\" at %s", (unsigned long long)alloc->id,
               names[alloc->client->transport], log_text(alloc->user, alloc->user_len, text),
               addr_logged(&alloc->client->remote, from));
+    /* Without randomness it is one that cannot move, which the client sees by the missing ticket.
+     */
+    if (alloc->mobile)
+        (void)mobility_begin(alloc);
     allocate_succeed(alloc, opened);
     OPENSSL_clear_free(alloc->answer, sizeof(*alloc->answer));
     alloc->answer = NULL;
@@ -381,14 +410,18 @@ static void alloc_on_lost(void *user, enum exit_result why)
 
 /* ---- Refresh ---- */
 
-static void refresh_answer(struct request *req, struct client *client, uint32_t lifetime_s)
+/* `moved`: the allocation, when the answer is to carry its next ticket. */
+static void refresh_answer(struct request *req, struct client *client, const struct alloc *moved,
+                           uint32_t lifetime_s)
 {
     uint8_t buf[TURN_ANSWER_MAX];
     struct stun_builder b;
 
     answer_begin(&req->answer, &b, buf);
     stun_put_u32(&b, STUN_LIFETIME, lifetime_s);
-    answer_send(req->turn, client, &req->answer, &b, lifetime_s == 0, req->now_ns);
+    if (moved)
+        mobility_put(moved, &b);
+    answer_send(req->turn, client, &req->answer, &b, lifetime_s == 0 || moved, req->now_ns);
 }
 
 /* Which relayed addresses a Refresh is about: with REQUESTED-ADDRESS-FAMILY that one, else all
@@ -407,10 +440,12 @@ static bool refresh_families(const struct request *req, const struct alloc *allo
 
 void alloc_on_refresh(struct request *req)
 {
-    struct alloc *alloc = request_alloc(req);
+    bool has_ticket = stun_has(req->msg, STUN_MOBILITY_TICKET);
+    struct alloc *alloc = has_ticket ? mobility_find(req) : request_alloc(req);
+    struct client *client = req->client;
     uint32_t wanted = ALLOC_LIFETIME_DEFAULT_S, lifetime_s;
     uint64_t expires_ns;
-    bool v4, v6;
+    bool v4, v6, moves;
 
     if (!alloc)
         return;
@@ -420,11 +455,18 @@ void alloc_on_refresh(struct request *req)
     }
     stun_get_u32(req->msg, STUN_LIFETIME, &wanted);
     lifetime_s = wanted == 0 ? 0 : alloc_lifetime(req);
+    moves = client != alloc->client && lifetime_s > 0;
+    if (moves)
+        client = mobility_move(alloc, req);
+    if (!client) {
+        request_fail(req, 508);
+        return;
+    }
     expires_ns = req->now_ns + lifetime_s * NS_PER_S;
     if (v4)
         alloc->expires_v4_ns = expires_ns;
     if (v6)
         alloc->expires_v6_ns = expires_ns;
-    refresh_answer(req, alloc->client, lifetime_s);
+    refresh_answer(req, client, moves ? alloc : NULL, lifetime_s);
     alloc_expire(alloc, req->now_ns);
 }

@@ -7,12 +7,12 @@
  * States, moved by alloc.c only:
  *   OPENING  the exit was asked; the Allocate request waits in `answer`.
  *            Nothing is relayed. -> LIVE, or gone with an error answer.
- *   LIVE     everything works. -> gone: Refresh 0, expiry, client closed, its user taken off the
- *            list, shutdown.
+ *   LIVE     everything works. -> gone: Refresh 0, expiry, client closed (unless it may move,
+ *            mobility.h), its user taken off the list, shutdown.
  * An allocation that is gone has been freed; its client's `alloc` is NULL.
  *
  * Owner:   struct turn lists them. The client points here, and is kept (client.h)
- *          until the allocation ends.
+ *          until the allocation ends, or moves to another.
  */
 #pragma once
 
@@ -21,6 +21,7 @@
 #include "relay/turn/bucket.h"
 #include "relay/turn/chan.h"
 #include "relay/turn/internal.h"
+#include "relay/turn/mobility.h"
 #include "relay/turn/perm.h"
 
 enum alloc_state {
@@ -31,13 +32,15 @@ enum alloc_state {
 struct alloc {
     struct turn *turn;
     struct client *client;
+    struct mobility mobility;
     struct assoc *assoc;
     struct list link; /* turn->allocs */
     uint64_t id;
     uint64_t expires_v4_ns, expires_v6_ns; /* of the relayed address of each family */
     uint64_t last_icmp_ns; /* ICMP reports are rate-limited (RFC 8656, section 11.5) */
     enum alloc_state state;
-    bool tcp; /* RFC 6062 */
+    bool tcp;    /* RFC 6062 */
+    bool mobile; /* a ticket was asked for */
     struct addr relayed_v4, relayed_v6;
     struct quota_charge charge;
     struct perm_set perms;
@@ -62,6 +65,9 @@ void alloc_on_refresh(struct request *req);
 
 /* Ends an allocation: association, connections, charge, memory. */
 void alloc_free(struct alloc *alloc);
+
+/* `client`, which is kept, takes the place of the one there was, which is released. */
+void alloc_set_client(struct alloc *alloc, struct client *client);
 
 /* Ends what has expired. Return: true when the whole allocation is gone. */
 bool alloc_expire(struct alloc *alloc, uint64_t now_ns);

@@ -34,7 +34,8 @@ void turn_flows(const struct turn *turn, struct flow_list *list)
         flow->id = alloc->id;
         flow->made_ns = alloc->made_ns;
         flow->front = "turn";
-        flow->transport = transports[alloc->client->transport];
+        flow->transport =
+            alloc->client == &turn->nobody ? "none" : transports[alloc->client->transport];
         flow->count = alloc->count;
         flow->user_len = flows_cut(alloc->user, alloc->user_len);
         memcpy(flow->user, alloc->user, flow->user_len);

@@ -38,7 +38,11 @@ static struct alloc *forward_alloc(const struct client *client)
 {
     struct alloc *alloc = client->alloc;
 
-    return alloc && alloc->state == ALLOC_LIVE && !alloc->tcp ? alloc : NULL;
+    if (!alloc || alloc->state != ALLOC_LIVE || alloc->tcp)
+        return NULL;
+    if (alloc->client != client)
+        mobility_arrive(alloc);
+    return alloc;
 }
 
 void forward_channel_data(struct turn *turn, struct client *client, const uint8_t *data, size_t len,

@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include "common/base/hash.h"
 #include "common/base/list.h"
 #include "common/wire/stun.h"
 #include "relay/turn/replay.h"
@@ -14,7 +15,9 @@ struct turn {
     const struct auth *auth;
     struct replay *replay;
     struct list allocs;
-    struct list refused; /* data connections about to close, tcp.c */
+    struct list refused;       /* data connections about to close, tcp.c */
+    struct hash_table tickets; /* struct mobility_ticket */
+    struct client nobody;      /* mobility.h */
     size_t n_allocs;
     uint64_t next_id;
     uint64_t now_ns; /* of the message being handled: for on_open(), which may come within it */

@@ -214,6 +214,10 @@ struct alloc *request_alloc(struct request *req)
         request_fail(req, 441);
         return NULL;
     }
+    /* RFC 8016, section 3.2.2, names Send and ChannelData; a client that asks for something from
+     * its new address has had the answer to its move as well, and may only mean to listen. */
+    if (alloc->client != req->client)
+        mobility_arrive(alloc);
     return alloc;
 }
 
@@ -299,6 +303,10 @@ int turn_on_message(struct turn *turn, struct client *client, const uint8_t *dat
                     uint64_t now_ns)
 {
     turn->now_ns = now_ns;
+    if (client->away) {
+        (void)turn->params.visit(turn->params.arg, 0, client, data, len);
+        return 0;
+    }
     if (len > 0 && wire_kind_of(data[0]) == WIRE_CHANNEL) {
         forward_channel_data(turn, client, data, len, now_ns);
         return 0;

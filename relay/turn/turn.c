@@ -16,8 +16,10 @@ struct turn *turn_new(const struct turn_params *params)
     turn->params = *params;
     list_init(&turn->allocs);
     list_init(&turn->refused);
+    turn->nobody.ops = &mobility_nobody_ops;
     turn->replay = replay_new();
-    if (!turn->replay) {
+    if (!turn->replay || hash_init(&turn->tickets, 64) < 0) {
+        replay_free(turn->replay);
         free(turn);
         return NULL;
     }
@@ -33,6 +35,7 @@ void turn_free(struct turn *turn)
     list_for_each_safe (it, tmp, &turn->allocs)
         alloc_free(list_entry(it, struct alloc, link));
     tcp_deinit(turn);
+    hash_deinit(&turn->tickets);
     replay_free(turn->replay);
     free(turn);
 }
@@ -66,7 +69,9 @@ void turn_set_draining(struct turn *turn)
 
 void turn_on_closed(struct turn *turn, struct client *client)
 {
-    if (client->alloc)
+    if (client->away)
+        turn->params.leave(turn->params.arg, client);
+    else if (client->alloc && !mobility_on_closed(client->alloc, client, turn->now_ns))
         alloc_free(client->alloc);
 }
 
@@ -78,7 +83,7 @@ void turn_sweep(struct turn *turn, uint64_t now_ns)
     list_for_each_safe (it, tmp, &turn->allocs) {
         struct alloc *alloc = list_entry(it, struct alloc, link);
 
-        if (alloc_expire(alloc, now_ns))
+        if (alloc_expire(alloc, now_ns) || mobility_sweep(alloc, now_ns))
             continue;
         admission_sweep(alloc, now_ns);
         if (alloc->tcp)

@@ -4,9 +4,10 @@
  * Messages come in through turn_on_message() from whatever client.h stands for,
  * datagrams of peers through the events of exit.h. Inside: request.c checks and
  * dispatches, auth.c knows who asks, alloc.c grants, perm.c and chan.c say who
- * may talk, forward.c moves datagrams, tcp.c moves streams (RFC 6062).
+ * may talk, forward.c moves datagrams, tcp.c moves streams (RFC 6062), and
+ * mobility.c moves an allocation to where its client is now (RFC 8016).
  *
- * Sources: RFC 8489, 8656, 6062, 5780.
+ * Sources: RFC 8489, 8656, 6062, 5780, 8016.
  *
  * Threads: a struct turn belongs to its worker. What a worker shares with the
  * others is handed in and is const (settings) or safe by itself (quota, rate).
@@ -47,6 +48,13 @@ struct turn_params {
     /* Takes `bind` to worker `to` (never our own), whose turn_on_bind() it must reach. The stream
      * is still on our base and inside a callback: detach it later. */
     void (*hand_over)(void *arg, unsigned int to, const struct turn_bind *bind);
+    /* From now on `client`, which has no allocation here, is served by worker `to` (never our own),
+     * beginning with this message: it is `away`, and what else it says goes there the same way.
+     * Return: false when memory is short. With one worker, never called. */
+    bool (*visit)(void *arg, unsigned int to, struct client *client, const uint8_t *data,
+                  size_t len);
+    /* The transport of a client that is away is gone. */
+    void (*leave)(void *arg, struct client *client);
     void *arg;
 };
 
@@ -68,7 +76,8 @@ void turn_set_draining(struct turn *turn);
  * flush. Return: 0, or -EPROTO when the bytes are no message at all (a stream is then closed). */
 int turn_on_message(struct turn *turn, struct client *client, const uint8_t *data, size_t len,
                     uint64_t now_ns);
-/* The client's transport is gone; its allocation ends (RFC 8656, section 3.1). */
+/* The client's transport is gone; its allocation ends (RFC 8656, section 3.1), unless it may move.
+ */
 void turn_on_closed(struct turn *turn, struct client *client);
 /* A data connection that another worker authenticated. */
 void turn_on_bind(struct turn *turn, const struct turn_bind *bind, uint64_t now_ns);

@@ -59,6 +59,47 @@ def test_dual(folder):
     relay.end("dual")
 
 
+def test_moves(folder):
+    """From socket to socket over all transports, and so, sooner or later, from worker to worker."""
+    relay = Relay(folder, workers=4)
+    a, b = Client(relay.server), Client(relay.server)
+    a.allocate(mobile=True)
+    b.allocate()
+    a.bind(0x4000, b.relayed)
+    b.bind(0x4000, a.relayed)
+    lost, transports = 0, ("udp", "tcp", "tls")
+    for i in range(24):
+        transport = transports[i % 3]
+        server = ("127.0.0.1", relay.tls_port) if transport == "tls" else relay.server
+        before, a = a, Client(server, transport=transport).take_over(a)
+        b.send(0x4000, b"still there")
+        lost += before.receive() != (0x4000, b"still there")
+        lost += exchange(a, b, 5)
+        before.close()
+    check("an allocation moves 24 times over UDP, TCP and TLS, and nothing is lost", lost == 0,
+          f"{lost} lost")
+    check("it is the same one: the peer knows no other address",
+          relay.settles(allocations=2, allocations_moved=24, allocations_made=2), relay.stats())
+    a.close()
+    check("when its connection has closed, it waits for the client to come back",
+          relay.settles(allocations=2, clients_tls=0), relay.stats())
+    back = Client(relay.server).take_over(a)
+    lost = exchange(back, b, 5)
+    check("who comes back to it within two minutes has it at once", lost == 0, f"{lost} lost")
+    thief = Client(relay.server, user="bob", password="secret2")
+    try:
+        thief.take_over(back)
+        refused = None
+    except TurnError as e:
+        refused = e.code
+    check("another user's ticket is refused (441)", refused == 441, refused)
+    back.refresh(0)
+    b.refresh(0)
+    check("its end gives everything back", relay.settles(allocations=0, ports_udp4_in_use=0),
+          relay.stats())
+    relay.end("moves")
+
+
 def test_one_port(folder):
     relay = Relay(folder, listen="udp://127.0.0.1:{port}, dtls://127.0.0.1:{port}, "
                                  "tcp://127.0.0.1:{port}, tls://127.0.0.1:{port}")
@@ -298,5 +339,5 @@ def test_bad_starts(folder):
 
 
 if __name__ == "__main__":
-    sys.exit(run((test_start, test_dual, test_one_port, test_reload, test_invite, test_drain,
+    sys.exit(run((test_start, test_dual, test_moves, test_one_port, test_reload, test_invite, test_drain,
                   test_alternate, test_end, test_second_start, test_bad_starts)))

@@ -26,6 +26,7 @@ def teach(number, name, pack, unpack):
 teach(0x0013, "DATA", stun.pack_bytes, stun.unpack_bytes)
 teach(0x002A, "CONNECTION-ID", stun.pack_unsigned, stun.unpack_unsigned)
 teach(0x8000, "ADDITIONAL-ADDRESS-FAMILY", stun.pack_unsigned, stun.unpack_unsigned)
+teach(0x8030, "MOBILITY-TICKET", stun.pack_bytes, stun.unpack_bytes)
 teach(0x8004, "ICMP", stun.pack_bytes, stun.unpack_bytes)
 
 
@@ -133,14 +134,24 @@ class Client:
     # ---- TURN ----
 
     def allocate(self, **more):
-        """With `dual`, the relayed address is the second one: IPv6."""
+        """With `dual`, the relayed address is the second one: IPv6; with `mobile`, one that moves."""
         attributes = {"REQUESTED-TRANSPORT": more.get("transport", UDP_TRANSPORT)}
         if more.get("dual"):
             attributes["ADDITIONAL-ADDRESS-FAMILY"] = 2 << 24
+        if more.get("mobile"):
+            attributes["MOBILITY-TICKET"] = b""
         answer = self.request(stun.Method.ALLOCATE, attributes)
         self.relayed = answer.attributes["XOR-RELAYED-ADDRESS"]
         self.mapped = answer.attributes["XOR-MAPPED-ADDRESS"]
+        self.ticket = answer.attributes.get("MOBILITY-TICKET")
         return self.relayed
+
+    def take_over(self, other, lifetime=600):
+        """RFC 8016: the allocation of `other` goes on here, when something is sent."""
+        answer = self.request(stun.Method.REFRESH,
+                              {"LIFETIME": lifetime, "MOBILITY-TICKET": other.ticket})
+        self.relayed, self.ticket = other.relayed, answer.attributes.get("MOBILITY-TICKET")
+        return self
 
     def refresh(self, lifetime=600):
         return self.request(stun.Method.REFRESH, {"LIFETIME": lifetime})

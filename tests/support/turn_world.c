@@ -27,6 +27,21 @@ static void world_hand_over(void *arg, unsigned int to, const struct turn_bind *
     w->n_handed++;
 }
 
+static bool world_visit(void *arg, unsigned int to, struct client *client, const uint8_t *data,
+                        size_t len)
+{
+    struct world *w = arg;
+
+    if (w->visit_fails)
+        return false;
+    ck_assert_uint_le(len, sizeof(w->visit_data));
+    memcpy(w->visit_data, data, len);
+    w->visit_len = len;
+    w->visit_to = to;
+    w->n_visits++;
+    return true;
+}
+
 struct turn *world_turn(struct world *w, unsigned int worker, unsigned int n_workers)
 {
     struct turn_params params = {.worker = worker,
@@ -36,6 +51,7 @@ struct turn *world_turn(struct world *w, unsigned int worker, unsigned int n_wor
                                  .rate = w->rate,
                                  .counters = &w->counters,
                                  .hand_over = world_hand_over,
+                                 .visit = world_visit,
                                  .arg = w};
     struct turn *turn = turn_new(&params);
 

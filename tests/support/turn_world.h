@@ -39,6 +39,11 @@ struct world {
     struct turn *turn;
     struct turn_bind handed; /* the last data connection handed to another worker */
     unsigned int handed_to, n_handed;
+    /* The last client sent on to another worker, with its message. */
+    unsigned int visit_to, n_visits;
+    uint8_t visit_data[1024];
+    size_t visit_len;
+    bool visit_fails;
     struct fake_client *clients[WORLD_CLIENTS];
     size_t n_clients;
 };

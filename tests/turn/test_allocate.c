@@ -389,18 +389,6 @@ START_TEST(an_existing_allocation_comes_before_what_is_wrong_with_the_request)
 }
 END_TEST
 
-START_TEST(s15_a_mobility_ticket_is_ignored_while_mobility_is_not_offered)
-{
-    struct reply reply;
-    struct req r;
-
-    allocate_begin(&r);
-    stun_put(&r.b, STUN_MOBILITY_TICKET, "", 0);
-    ck_assert_uint_eq(ask(fc, &r, &login, &reply), 0);
-    ck_assert(!stun_has(&reply.msg, STUN_MOBILITY_TICKET));
-}
-END_TEST
-
 int main(void)
 {
     Suite *s = suite_create("turn/allocate");
@@ -431,7 +419,6 @@ int main(void)
     tcase_add_test(t, s37_what_cannot_be_satisfied_now_gets_508);
     tcase_add_test(t, errors_come_in_the_order_of_rfc_8656_section_7_2);
     tcase_add_test(t, an_existing_allocation_comes_before_what_is_wrong_with_the_request);
-    tcase_add_test(t, s15_a_mobility_ticket_is_ignored_while_mobility_is_not_offered);
     suite_add_tcase(s, t);
     return suite_run(s);
 }

@@ -29,7 +29,7 @@ const DROPS = {
 // Those that a call would feel; the rest was rightly refused.
 const FELT = ["drop_bandwidth", "drop_backlog", "drop_send", "drop_down"];
 
-const TRANSPORTS = { udp: "UDP", tcp: "TCP", tls: "TLS", dtls: "DTLS" };
+const TRANSPORTS = { udp: "UDP", tcp: "TCP", tls: "TLS", dtls: "DTLS", none: "nothing just now" };
 
 const FLOWS_NOTE = "One line is one relayed address. A call takes one or several: browsers ask for " +
   "one per network path that they try, and a callveil on somebody's machine keeps a few ready.";
