@@ -31,14 +31,23 @@ static void teardown(void)
     fake_wires_free_all();
 }
 
-static struct txn *ask(enum stun_method method, uint64_t patience_ns, uint64_t now_ns)
+typedef struct txn *start_fn(struct txn_set *set, const uint8_t *msg, size_t len,
+                             uint64_t patience_ns, uint64_t now_ns);
+
+static struct txn *ask_by(start_fn *start, enum stun_method method, uint64_t patience_ns,
+                          uint64_t now_ns)
 {
     uint8_t buf[64], txid[STUN_TXID_LEN];
     struct stun_builder b;
 
     ck_assert_int_eq(txn_id(txid), 0);
     stun_begin(&b, buf, sizeof(buf), STUN_REQUEST, (uint16_t)method, txid);
-    return txn_start(&set, buf, stun_finish(&b), patience_ns, now_ns);
+    return start(&set, buf, stun_finish(&b), patience_ns, now_ns);
+}
+
+static struct txn *ask(enum stun_method method, uint64_t patience_ns, uint64_t now_ns)
+{
+    return ask_by(txn_start, method, patience_ns, now_ns);
 }
 
 static struct txn *answer(const uint8_t *txid, enum stun_class class, enum stun_method method)
@@ -245,6 +254,87 @@ START_TEST(those_of_one_subject_end_together)
 }
 END_TEST
 
+/* ---- parked ---- */
+
+START_TEST(what_is_parked_is_not_sent_and_ends_in_its_time)
+{
+    struct txn *t;
+
+    start_on(LINK_UDP);
+    t = ask(STUN_REFRESH, MS(5000), START);
+    txn_park(&set);
+    ck_assert_uint_eq(txn_due_ns(&set), START + MS(5000));
+    ck_assert_ptr_null(txn_tick(&set, START + MS(4999)));
+    ck_assert_ptr_eq(txn_tick(&set, START + MS(5000)), t);
+    ck_assert_uint_eq(wire->n_sent, 1);
+}
+END_TEST
+
+START_TEST(what_is_started_while_parked_is_kept_and_not_sent)
+{
+    struct txn *t;
+
+    start_on(LINK_UDP);
+    txn_park(&set);
+    t = ask(STUN_REFRESH, MS(5000), START);
+    ck_assert(t && t->is_parked);
+    ck_assert_ptr_null(txn_tick(&set, START + MS(4999)));
+    ck_assert_ptr_eq(txn_tick(&set, START + MS(5000)), t);
+    ck_assert_uint_eq(wire->n_sent, 0);
+}
+END_TEST
+
+START_TEST(what_goes_ahead_is_sent_and_sent_again)
+{
+    struct txn *parked, *ahead;
+
+    start_on(LINK_UDP);
+    txn_park(&set);
+    parked = ask(STUN_CREATE_PERMISSION, 0, START);
+    ahead = ask_by(txn_start_ahead, STUN_REFRESH, 0, START);
+    ck_assert_uint_eq(wire->n_sent, 1);
+    ck_assert_uint_eq(txn_due_ns(&set), START + MS(500));
+    ck_assert_ptr_null(txn_tick(&set, START + MS(500)));
+    ck_assert_uint_eq(wire->n_sent, 2);
+    ck_assert_ptr_eq(answer(ahead->txid, STUN_SUCCESS, STUN_REFRESH), ahead);
+    ck_assert_ptr_eq(txn_find_parked(&set), parked);
+}
+END_TEST
+
+START_TEST(however_many_are_parked_something_can_go_ahead)
+{
+    start_on(LINK_UDP);
+    txn_park(&set);
+    while (ask(STUN_CREATE_PERMISSION, 0, START))
+        ;
+    ck_assert_uint_eq(set.n, TXN_MAX);
+    ck_assert_ptr_nonnull(ask_by(txn_start_ahead, STUN_REFRESH, 0, START));
+    ck_assert_uint_eq(wire->n_sent, 1);
+}
+END_TEST
+
+START_TEST(what_was_parked_stays_so_and_what_comes_then_is_sent)
+{
+    struct txn *t;
+
+    start_on(LINK_UDP);
+    txn_park(&set);
+    ask(STUN_CREATE_PERMISSION, 0, START);
+    ask(STUN_CHANNEL_BIND, 0, START);
+    txn_unpark(&set);
+    ask(STUN_REFRESH, 0, START);
+    ck_assert_uint_eq(wire->n_sent, 1);
+    ck_assert_ptr_null(txn_tick(&set, START + MS(500)));
+    ck_assert_uint_eq(wire->n_sent, 2);
+    for (int i = 0; i < 2; i++) {
+        t = txn_find_parked(&set);
+        ck_assert(t && t->method != STUN_REFRESH);
+        txn_end(&set, t);
+    }
+    ck_assert_ptr_null(txn_find_parked(&set));
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("txn");
@@ -264,6 +354,14 @@ static Suite *suite(void)
     tcase_add_test(t, the_round_trip_of_what_was_sent_twice_is_not_known);
     tcase_add_test(t, what_was_lost_is_what_was_sent_again_but_not_in_vain);
     tcase_add_test(t, those_of_one_subject_end_together);
+    suite_add_tcase(s, t);
+    t = tcase_create("parked");
+    tcase_add_checked_fixture(t, NULL, teardown);
+    tcase_add_test(t, what_is_parked_is_not_sent_and_ends_in_its_time);
+    tcase_add_test(t, what_is_started_while_parked_is_kept_and_not_sent);
+    tcase_add_test(t, what_goes_ahead_is_sent_and_sent_again);
+    tcase_add_test(t, however_many_are_parked_something_can_go_ahead);
+    tcase_add_test(t, what_was_parked_stays_so_and_what_comes_then_is_sent);
     suite_add_tcase(s, t);
     return s;
 }

@@ -10,6 +10,7 @@ void txn_set_init(struct txn_set *set, struct link *link)
     list_init(&set->txns);
     set->n = 0;
     set->link = link;
+    set->is_parked = false;
 }
 
 void txn_set_deinit(struct txn_set *set)
@@ -39,13 +40,13 @@ static void txn_send(const struct txn_set *set, struct txn *t, uint64_t now_ns)
     t->rto_ns *= 2;
 }
 
-struct txn *txn_start(struct txn_set *set, const uint8_t *msg, size_t len, uint64_t patience_ns,
-                      uint64_t now_ns)
+static struct txn *txn_add(struct txn_set *set, const uint8_t *msg, size_t len,
+                           uint64_t patience_ns, uint64_t now_ns)
 {
     struct stun_msg decoded;
     struct txn *t;
 
-    if (set->n >= TXN_MAX || stun_decode(&decoded, msg, len) != 0)
+    if (stun_decode(&decoded, msg, len) != 0)
         return NULL;
     t = calloc(1, sizeof(*t) + len);
     if (!t)
@@ -53,13 +54,36 @@ struct txn *txn_start(struct txn_set *set, const uint8_t *msg, size_t len, uint6
     memcpy(t->txid, decoded.txid, STUN_TXID_LEN);
     t->method = decoded.method;
     t->first_ns = now_ns;
+    t->next_ns = TXN_NEVER;
     t->rto_ns = TXN_RTO_NS;
     t->end_ns = now_ns + (patience_ns > 0 ? patience_ns : TXN_TIMEOUT_NS);
     t->len = len;
     memcpy(t->msg, msg, len);
     list_append(&set->txns, &t->link);
     set->n++;
-    txn_send(set, t, now_ns);
+    return t;
+}
+
+struct txn *txn_start(struct txn_set *set, const uint8_t *msg, size_t len, uint64_t patience_ns,
+                      uint64_t now_ns)
+{
+    struct txn *t = set->n < TXN_MAX ? txn_add(set, msg, len, patience_ns, now_ns) : NULL;
+
+    if (!t)
+        return NULL;
+    t->is_parked = set->is_parked;
+    if (!t->is_parked)
+        txn_send(set, t, now_ns);
+    return t;
+}
+
+struct txn *txn_start_ahead(struct txn_set *set, const uint8_t *msg, size_t len,
+                            uint64_t patience_ns, uint64_t now_ns)
+{
+    struct txn *t = txn_add(set, msg, len, patience_ns, now_ns);
+
+    if (t)
+        txn_send(set, t, now_ns);
     return t;
 }
 
@@ -80,6 +104,33 @@ void txn_end_subject(struct txn_set *set, const void *subject)
         if (t->subject == subject)
             txn_end(set, t);
     }
+}
+
+void txn_park(struct txn_set *set)
+{
+    set->is_parked = true;
+    for (struct list *it = set->txns.next; it != &set->txns; it = it->next) {
+        struct txn *t = list_entry(it, struct txn, link);
+
+        t->is_parked = true;
+        t->next_ns = TXN_NEVER;
+    }
+}
+
+void txn_unpark(struct txn_set *set)
+{
+    set->is_parked = false;
+}
+
+struct txn *txn_find_parked(const struct txn_set *set)
+{
+    for (struct list *it = set->txns.next; it != &set->txns; it = it->next) {
+        struct txn *t = list_entry(it, struct txn, link);
+
+        if (t->is_parked)
+            return t;
+    }
+    return NULL;
 }
 
 struct txn *txn_match(const struct txn_set *set, const struct stun_msg *msg)

@@ -10,12 +10,17 @@
  * duplicate or made up. Ids come from the CSPRNG: who cannot see our packets cannot
  * answer them.
  *
+ * While there is no way to the relay, the set may be parked: what is under way is not sent
+ * again, and what is started is kept and not sent, until patience ends or the owner starts
+ * it anew by another way.
+ *
  * Nothing is called back: the owner asks txn_match() for each answer and txn_tick()
  * when txn_due_ns() has come, and ends each transaction it is told of.
  *
  * Owner:   who embeds the set; the transactions are the set's.
  * Threads: the worker's.
- * Limits:  TXN_MAX at a time; one heap block for each, made when it starts.
+ * Limits:  TXN_MAX at a time, and those that go ahead; one heap block for each, made when it
+ * starts.
  */
 #pragma once
 
@@ -48,6 +53,7 @@ struct txn {
     /* The owner's, not looked at here. */
     const void *kind;
     void *subject;
+    bool is_parked;   /* never sent, or sent by a way that is gone */
     bool is_signed;   /* it carried credentials */
     bool superseded;  /* a newer one asks for the same; only a good answer is of interest */
     bool is_answered; /* believed or not yet, it still waits for a better answer */
@@ -61,6 +67,7 @@ struct txn_set {
     struct list txns;
     unsigned int n;
     struct link *link;
+    bool is_parked;
 };
 
 /* Binds the set to a link, which is borrowed. */
@@ -71,14 +78,26 @@ void txn_set_deinit(struct txn_set *set);
 /* A fresh transaction id. Return: 0, or -EIO when there is no randomness. */
 int txn_id(uint8_t ret_txid[STUN_TXID_LEN]);
 
-/* Sends a finished request and keeps it for `patience_ns` (0: TXN_TIMEOUT_NS), counted from now.
- * Return: NULL when TXN_MAX are under way or memory is short; nothing was sent. */
+/* Sends a finished request (not in a parked set) and keeps it for `patience_ns` (0:
+ * TXN_TIMEOUT_NS), counted from now. Return: NULL when TXN_MAX are under way or memory is short;
+ * nothing was sent. */
 struct txn *txn_start(struct txn_set *set, const uint8_t *msg, size_t len, uint64_t patience_ns,
                       uint64_t now_ns);
+/* The same ahead of whatever is parked, and however many those are: it is what they wait for. */
+struct txn *txn_start_ahead(struct txn_set *set, const uint8_t *msg, size_t len,
+                            uint64_t patience_ns, uint64_t now_ns);
 /* Removes and frees it. */
 void txn_end(struct txn_set *set, struct txn *t);
 /* Ends all that concern `subject`. */
 void txn_end_subject(struct txn_set *set, const void *subject);
+
+/* Parks the set, and all that is in it. */
+void txn_park(struct txn_set *set);
+/* What is started from now on is sent. What is parked stays so: it was made for a way that is gone.
+ */
+void txn_unpark(struct txn_set *set);
+/* One that is parked, or NULL. */
+struct txn *txn_find_parked(const struct txn_set *set);
 
 /* The transaction that a success or error answers, or NULL. */
 struct txn *txn_match(const struct txn_set *set, const struct stun_msg *msg);
