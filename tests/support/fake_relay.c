@@ -197,6 +197,14 @@ static bool wants_v6_only(const struct fake_request *req)
     return stun_get_u8(&req->msg, STUN_REQUESTED_ADDRESS_FAMILY, &family) && family == 2;
 }
 
+static void put_ticket(struct fake_relay *r)
+{
+    static unsigned int n_tickets;
+
+    snprintf(r->ticket, sizeof(r->ticket), "ticket-%u", ++n_tickets);
+    stun_put_text(&r->b, STUN_MOBILITY_TICKET, r->ticket);
+}
+
 void fake_relay_allocated(struct fake_relay *r, const struct fake_request *req)
 {
     struct addr v4 = at(RELAYED), v6 = at(RELAYED6), mapped = at("198.51.100.7:40000");
@@ -214,6 +222,8 @@ void fake_relay_allocated(struct fake_relay *r, const struct fake_request *req)
     stun_put_u32(&r->b, STUN_LIFETIME, r->lifetime_s);
     if (stun_has(&req->msg, STUN_EVEN_PORT))
         stun_put(&r->b, STUN_RESERVATION_TOKEN, "tokentok", 8);
+    if (r->mobile && stun_has(&req->msg, STUN_MOBILITY_TICKET))
+        put_ticket(r);
     fake_relay_end(r);
 }
 
@@ -221,6 +231,15 @@ void fake_relay_refreshed(struct fake_relay *r, const struct fake_request *req, 
 {
     fake_relay_begin(r, req, STUN_SUCCESS);
     stun_put_u32(&r->b, STUN_LIFETIME, lifetime_s);
+    fake_relay_end(r);
+}
+
+void fake_relay_moved(struct fake_relay *r, const struct fake_request *req)
+{
+    fake_relay_begin(r, req, STUN_SUCCESS);
+    stun_put_u32(&r->b, STUN_LIFETIME, r->lifetime_s);
+    if (r->mobile)
+        put_ticket(r);
     fake_relay_end(r);
 }
 
@@ -255,6 +274,8 @@ static void serve_one(struct fake_relay *r, const struct fake_request *req)
         fake_relay_challenge(r, req, req->is_signed ? 438 : 401);
     else if (req->msg.method == STUN_ALLOCATE)
         fake_relay_allocated(r, req);
+    else if (req->msg.method == STUN_REFRESH && stun_has(&req->msg, STUN_MOBILITY_TICKET))
+        fake_relay_moved(r, req);
     else if (req->msg.method == STUN_REFRESH)
         fake_relay_refreshed(r, req, r->lifetime_s);
     else

@@ -36,6 +36,8 @@ struct fake_relay {
     uint32_t lifetime_s;   /* granted */
     bool v4_only;          /* does not know ADDITIONAL-ADDRESS-FAMILY */
     unsigned int v6_error; /* ADDRESS-ERROR-CODE for IPv6; 0: there is one */
+    bool mobile;           /* gives tickets to who asks for one (RFC 8016) */
+    char ticket[32];       /* the last one; no two relays give the same */
     bool unsigned_answers; /* what follows proves nothing */
     const char *forger;    /* the password the answers are signed with, if not ours */
     bool hold;             /* answers are made, not given */
@@ -74,6 +76,8 @@ void fake_relay_success(struct fake_relay *r, const struct fake_request *req);
 void fake_relay_allocated(struct fake_relay *r, const struct fake_request *req);
 void fake_relay_refreshed(struct fake_relay *r, const struct fake_request *req,
                           uint32_t lifetime_s);
+/* The allocation goes on from here: a new ticket, if the relay is mobile. */
+void fake_relay_moved(struct fake_relay *r, const struct fake_request *req);
 void fake_relay_connected(struct fake_relay *r, const struct fake_request *req, uint32_t id);
 
 /* Answers every request that waits; what else was sent is skipped. */

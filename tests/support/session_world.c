@@ -33,6 +33,15 @@ static void on_ended(void *user, const struct session_ended *ended)
     maybe_free(w);
 }
 
+static void on_moving(void *user, const struct session_ended *ended)
+{
+    struct session_world *w = user;
+
+    w->n_moving++;
+    w->moving = *ended;
+    maybe_free(w);
+}
+
 static void on_datagram(void *user, const struct addr *peer, const uint8_t *data, size_t len,
                         uint64_t now_ns)
 {
@@ -94,6 +103,7 @@ static void on_attempt(void *user, const struct addr *peer, uint32_t connection_
 static const struct session_events events = {
     .on_live = on_live,
     .on_ended = on_ended,
+    .on_moving = on_moving,
     .on_datagram = on_datagram,
     .on_icmp = on_icmp,
     .on_permitted = on_permitted,
@@ -152,6 +162,13 @@ void session_world_again(struct session_world *w, enum link_kind kind,
     w->n_live = w->n_ended = 0;
     start(w, kind, want);
     w->relay.wire = w->wire;
+}
+
+void session_world_move(struct session_world *w, enum link_kind kind)
+{
+    ck_assert(session_wants_link(w->session, fake_now_ns));
+    w->wire = w->relay.wire = fake_wire_new(kind);
+    session_move(w->session, w->wire->link, &w->cred, fake_now_ns);
 }
 
 void session_world_free(struct session_world *w)

@@ -33,9 +33,10 @@ struct session_world {
     uint64_t due_ns; /* as told by wake() and the ticks */
     bool frees_on_any_event;
     unsigned int n_permitted;
-    unsigned int n_live, n_ended, n_datagrams, n_icmp, n_refused, n_connects, n_attempts, n_wakes;
+    unsigned int n_live, n_moving, n_ended, n_datagrams, n_icmp, n_refused, n_connects, n_attempts,
+        n_wakes;
     struct assoc_opened opened;
-    struct session_ended ended;
+    struct session_ended ended, moving;
     struct got_datagram datagrams[SESSION_WORLD_EVENTS];
     struct assoc_icmp icmp;
     struct addr refused_peer, attempt_peer;
@@ -51,6 +52,9 @@ struct session_world *session_world_live(enum link_kind kind, const struct sessi
 /* Another session of the same user at the same relay, after the first has ended. */
 void session_world_again(struct session_world *w, enum link_kind kind,
                          const struct session_want *want);
+/* A session that is MOVING gets another link, which opens when the test says so; `relay` is at the
+ * end of that from now on. */
+void session_world_move(struct session_world *w, enum link_kind kind);
 void session_world_free(struct session_world *w);
 
 /* Time goes by, with the ticks that are due on the way. */

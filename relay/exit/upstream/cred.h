@@ -2,7 +2,7 @@
  * relay/exit/upstream/cred.h - who we are to a relay: the client's long-term credentials
  *
  * One struct cred per relay is shared by its sessions: what one of them was told in a
- * 401 or 438 (realm, nonce, PASSWORD-ALGORITHMS) is where the next one starts, which
+ * 401 or 438 (realm, nonce, PASSWORD-ALGORITHMS), or a 405, is where the next one starts, which
  * saves it a round trip where the relay's nonces allow it. Each request keeps the nonce
  * it was sent with, so that a nonce that is good for one 5-tuple only (coturn) costs a
  * 438 and no loop.
@@ -35,6 +35,7 @@ struct cred_proof {
 struct cred {
     char *user, *password; /* OpaqueString-prepared; owned */
     struct cred_proof proof;
+    bool no_mobility; /* the relay has answered 405 to MOBILITY-TICKET: nobody need ask again */
 };
 
 /* Copies both. Return: 0 or -ENOMEM. */

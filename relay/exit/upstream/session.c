@@ -91,6 +91,8 @@ static void session_on_open(void *user)
     session_enter(s);
     if (s->state == SESSION_OPENING && s->txns.n == 0)
         session_allocate(s, clock_now_ns());
+    else if (s->state == SESSION_MOVING)
+        session_move_ask(s, clock_now_ns());
     session_leave(s);
 }
 
@@ -136,11 +138,11 @@ static void session_on_closed(void *user, int reason, const char *why)
 
     snprintf(ended.why, sizeof(ended.why), "%s", why ? why : "the connection is closed");
     session_enter(s);
-    session_end(s, &ended);
+    session_lose_way(s, &ended, clock_now_ns());
     session_leave(s);
 }
 
-static const struct link_events session_link_events = {
+const struct link_events session_link_events = {
     .on_open = session_on_open,
     .on_message = session_on_message,
     .on_closed = session_on_closed,
@@ -174,6 +176,7 @@ static void session_init(struct session *s, struct link *link, struct cred *cred
     s->proof = cred->proof;
     s->ask_v4 = want->v4;
     s->ask_v6 = want->v6;
+    s->ask_ticket = want->mobile && !want->tcp && !cred->no_mobility;
     /* Not over a stream: erlang-p1-stun closes one after the 420 it answers with. */
     s->ask_dont_fragment = !want->tcp && !s->is_stream;
     s->open_by_ns = now_ns + SESSION_OPEN_NS;
@@ -237,7 +240,7 @@ static uint64_t earlier(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-static void session_count_due(struct session *s)
+static void session_count_due(struct session *s, uint64_t now_ns)
 {
     if (s->state == SESSION_ENDED) {
         s->due_ns = SESSION_NEVER;
@@ -247,6 +250,8 @@ static void session_count_due(struct session *s)
     if (s->state == SESSION_LIVE)
         s->due_ns =
             earlier(s->due_ns, earlier(session_allocate_due_ns(s), session_peers_due_ns(s)));
+    else if (s->state == SESSION_MOVING)
+        s->due_ns = earlier(s->due_ns, session_move_due_ns(s, now_ns));
     else if (s->txns.n == 0)
         s->due_ns = s->open_by_ns;
 }
@@ -270,11 +275,13 @@ uint64_t session_tick(struct session *s, uint64_t now_ns)
     session_requests_tick(s, now_ns);
     if (s->state == SESSION_OPENING)
         session_opening_tick(s, now_ns);
+    if (s->state == SESSION_MOVING)
+        session_move_tick(s, now_ns);
     if (s->state == SESSION_LIVE)
         session_allocate_tick(s, now_ns);
     if (s->state == SESSION_LIVE)
         session_peers_tick(s, now_ns);
-    session_count_due(s);
+    session_count_due(s, now_ns);
     due_ns = s->told_ns = s->due_ns;
     session_leave(s);
     return due_ns;

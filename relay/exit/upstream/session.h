@@ -2,15 +2,20 @@
  * relay/exit/upstream/session.h - one allocation on a relay, as its client
  *
  * Allocate, Refresh, CreatePermission, ChannelBind, Send/Data and ChannelData (RFC
- * 8656), Connect (RFC 6062), with the long-term credentials of RFC 8489 (both
- * password algorithms; 401, 438, 437, 441, 300 and what a relay may say besides).
+ * 8656), Connect (RFC 6062), MOBILITY-TICKET (RFC 8016), with the long-term credentials
+ * of RFC 8489 (both password algorithms; 401, 438, 437, 441, 300 and what a relay may say
+ * besides).
  *
  * A session is handed everything: the link, the time, each message. It keeps no
  * timer: whoever owns it calls session_tick() when session_due_ns() has come.
  *
- * States (moved by session.c only):
+ * States:
  *   OPENING     the link opens, or Allocate is on its way.
  *   LIVE        on_live() was called; everything works.
+ *   MOVING      the way to the relay is gone and on_moving() was called; the allocation, and
+ *               what peers know of it, is still there. The owner gives it other links with
+ *               session_move() until one leads to the relay (LIVE again, without an event) or
+ *               it has taken too long (ENDED). Requests wait, datagrams are dropped.
  *   ENDED       on_ended() was called, or is being: only session_free() may follow.
  *
  * Peers: the first datagram to an address installs a permission, and waits for it
@@ -40,6 +45,7 @@ struct session_want {
     bool v4, v6; /* both: ADDITIONAL-ADDRESS-FAMILY */
     bool even_port, reserve, has_token;
     uint8_t token[8];
+    bool mobile; /* asks for a MOBILITY-TICKET; not with `tcp`, whose data connections end anyway */
 };
 
 /* Why a session ended. */
@@ -65,6 +71,9 @@ struct session_events {
     /* As exit.h's on_open(), with result EXIT_OK. */
     void (*on_live)(void *user, const struct assoc_opened *opened);
     void (*on_ended)(void *user, const struct session_ended *ended);
+    /* The way to the relay is gone, for this reason, and the allocation can be taken to another:
+     * see session_move(). NULL: it ends instead. */
+    void (*on_moving)(void *user, const struct session_ended *ended);
     void (*on_datagram)(void *user, const struct addr *peer, const uint8_t *data, size_t len,
                         uint64_t now_ns);
     void (*on_icmp)(void *user, const struct assoc_icmp *icmp, uint64_t now_ns);
@@ -96,7 +105,7 @@ struct session *session_new(struct link *link, struct cred *cred, const struct s
 /* From now on, whose it is (a session that was made ahead is handed to who needs it). */
 void session_set_events(struct session *s, const struct session_events *events, void *user);
 /* Deletes the allocation with one Refresh of lifetime 0 (not waited for) if it is LIVE, and frees
- * the link. NULL is fine; also from within an event. */
+ * the link; one that is MOVING is left to its lifetime. NULL is fine; also from within an event. */
 void session_free(struct session *s, uint64_t now_ns);
 
 /* Retransmits, refreshes, expires; what it sends leaves with the worker's next tx_flush(), as from
@@ -105,11 +114,19 @@ uint64_t session_tick(struct session *s, uint64_t now_ns);
 uint64_t session_due_ns(const struct session *s);
 
 bool session_is_live(const struct session *s);
+bool session_is_moving(const struct session *s);
 /* What was opened; valid while LIVE. */
 const struct assoc_opened *session_opened(const struct session *s);
-struct link *session_link(struct session *s);
+struct link *session_link(struct session *s); /* NULL: MOVING, without one for now */
 /* What its requests are signed with now. */
 const struct cred_proof *session_proof(const struct session *s);
+
+/* MOVING, with no link to try, and the last one did not fail just now. */
+bool session_wants_link(const struct session *s, uint64_t now_ns);
+/* Asks by `link` (OPENING or OPEN, and taken) for the allocation to be used from there on (RFC
+ * 8016, section 3.2), for one that session_wants_link(). `cred`: as for session_new(), of the url
+ * that the link leads to. Nothing is called back before it returns. */
+void session_move(struct session *s, struct link *link, struct cred *cred, uint64_t now_ns);
 
 /* Asks now whether the relay is there, unless that is being asked: one that is gone is given up
  * within 14 s from here, and a stream whose relay is silent has no other way to hear of it. */
@@ -117,7 +134,8 @@ void session_probe(struct session *s, uint64_t now_ns);
 
 /* Asks for a permission now, so that a first datagram, or a peer's, need not wait. Return: EXIT_OK
  * when it is there, EXIT_PENDING when on_permitted() will tell, EXIT_E_FORBIDDEN while a refusal is
- * remembered, EXIT_E_CAPACITY when no more can be asked for, EXIT_E_FAMILY, EXIT_E_DOWN. */
+ * remembered, EXIT_E_CAPACITY when no more can be asked for, EXIT_E_FAMILY, EXIT_E_DOWN. MOVING
+ * makes no difference, but that the answer takes longer. */
 enum exit_result session_permit(struct session *s, const struct addr *peer, uint64_t now_ns);
 /* One datagram; `data` is referenced until the worker's next flush (copied if it has to wait for a
  * permission). Dropped when it cannot go. */

@@ -58,6 +58,8 @@ static void allocate_put(struct session *s, const void *subject, struct stun_bui
     /* Whether the relay can: a Send indication that asked in vain would vanish. */
     if (s->ask_dont_fragment)
         stun_put(b, STUN_DONT_FRAGMENT, NULL, 0);
+    if (s->ask_ticket)
+        stun_put(b, STUN_MOBILITY_TICKET, NULL, 0); /* RFC 8016, section 3.1.1 */
 }
 
 /* The relayed address of one family among those of the answer. */
@@ -131,6 +133,7 @@ static void allocate_on_success(struct session *s, void *subject, const struct s
     s->opened = opened;
     s->has_dont_fragment = s->ask_dont_fragment;
     s->state = SESSION_LIVE;
+    session_take_ticket(s, msg);
     set_lifetime(s, lifetime_s, sent_ns);
     session_due_by(s, session_allocate_due_ns(s));
     if (s->waker.counters)
@@ -188,6 +191,12 @@ static bool allocate_less(struct session *s, unsigned int code, const struct stu
 {
     if (code == 420 && s->ask_dont_fragment && names_unknown(msg, STUN_DONT_FRAGMENT)) {
         s->ask_dont_fragment = false;
+        return true;
+    }
+    if (code == 405 && s->ask_ticket) {
+        /* What it has said with a proof is good for the sessions that come. */
+        s->cred->no_mobility = s->cred->no_mobility || msg;
+        s->ask_ticket = false;
         return true;
     }
     if (code != 440 || !s->want.v4 || !s->want.v6)
@@ -274,8 +283,8 @@ static void refresh_put(struct session *s, const void *subject, struct stun_buil
     /* Without LIFETIME the relay's default is asked for, as Allocate did. */
 }
 
-static void refreshed(struct session *s, const struct stun_msg *msg, uint64_t sent_ns,
-                      uint64_t now_ns)
+void session_refreshed(struct session *s, const struct stun_msg *msg, uint64_t sent_ns,
+                       uint64_t now_ns)
 {
     uint32_t lifetime_s;
 
@@ -296,17 +305,20 @@ static void refresh_on_success(struct session *s, void *subject, const struct st
                                uint64_t sent_ns, uint64_t now_ns)
 {
     s->refreshing = false;
-    refreshed(s, msg, sent_ns, now_ns);
+    session_refreshed(s, msg, sent_ns, now_ns);
 }
 
 static void refresh_unanswered(struct session *s, uint64_t sent_ns, uint64_t now_ns)
 {
+    static const struct session_ended silence = {.end = SESSION_E_TIMEOUT,
+                                                 .why = "the relay does not answer any more"};
+
     if (s->heard_ns >= sent_ns) {
         s->refresh_ns = now_ns;
         return;
     }
     if (++s->n_unheard >= UNHEARD_MAX)
-        session_fail(s, SESSION_E_TIMEOUT, 0, "the relay does not answer any more");
+        session_lose_way(s, &silence, now_ns);
     else
         s->refresh_ns = now_ns;
 }
@@ -339,13 +351,29 @@ static const struct session_kind refresh_kind = {
     .on_failure = refresh_on_failure,
 };
 
+void session_refresh(struct session *s, uint64_t now_ns)
+{
+    s->refreshing = session_ask(s, &refresh_kind, NULL, now_ns);
+    if (!s->refreshing) {
+        s->refresh_ns = now_ns + RETRY_NS;
+        s->sent_ns = now_ns;
+        s->unheard_ns = 0;
+    }
+}
+
+void session_refresh_forget(struct session *s)
+{
+    txn_end_subject(&s->txns, NULL); /* of what is asked while LIVE, only these are about nothing */
+    s->refreshing = s->sampling = false;
+}
+
 /* ---- samples of the way, while it is used ---- */
 
 static void sample_on_success(struct session *s, void *subject, const struct stun_msg *msg,
                               uint64_t sent_ns, uint64_t now_ns)
 {
     s->sampling = false;
-    refreshed(s, msg, sent_ns, now_ns);
+    session_refreshed(s, msg, sent_ns, now_ns);
 }
 
 /* What the answer means for the allocation is for a Refresh to find out that is sent for that. */
@@ -411,14 +439,8 @@ void session_allocate_tick(struct session *s, uint64_t now_ns)
         return;
     }
     sample_tick(s, now_ns);
-    if (s->refreshing || now_ns < question_due_ns(s))
-        return;
-    s->refreshing = session_ask(s, &refresh_kind, NULL, now_ns);
-    if (!s->refreshing) {
-        s->refresh_ns = now_ns + RETRY_NS;
-        s->sent_ns = now_ns;
-        s->unheard_ns = 0;
-    }
+    if (!s->refreshing && now_ns >= question_due_ns(s))
+        session_refresh(s, now_ns);
 }
 
 void session_probe(struct session *s, uint64_t now_ns)

@@ -101,6 +101,8 @@ void session_send(struct session *s, const struct addr *peer, const uint8_t *dat
 {
     struct session_peer *known;
 
+    if (s->state == SESSION_MOVING && s->waker.counters)
+        counter_add(&s->waker.counters->drop_down, 1);
     if (s->state != SESSION_LIVE || s->want.tcp || !has_family(s, peer))
         return;
     session_enter(s);
@@ -130,7 +132,7 @@ enum exit_result session_permit(struct session *s, const struct addr *peer, uint
 {
     enum exit_result result;
 
-    if (s->state != SESSION_LIVE)
+    if (s->state != SESSION_LIVE && s->state != SESSION_MOVING)
         return EXIT_E_DOWN;
     if (!has_family(s, peer))
         return EXIT_E_FAMILY;

@@ -4,6 +4,7 @@
  *   session.c           life, link events, ticks, the end
  *   session_request.c   requests and answers: credentials, proof, doubt
  *   session_allocate.c  Allocate, Refresh
+ *   session_move.c      from one way to the relay to another
  *   session_peers.c     permissions, and what waits for one
  *   session_channels.c  channels
  *   session_data.c      datagrams both ways: the fast path
@@ -22,7 +23,8 @@
 #include "relay/exit/upstream/txn.h"
 
 #define SESSION_NEVER    UINT64_MAX
-#define SESSION_MESSAGE  3072 /* bytes of the longest request: all texts at their limits fit */
+#define SESSION_TICKET   512  /* bytes of the longest MOBILITY-TICKET that is kept */
+#define SESSION_MESSAGE  3584 /* bytes of the longest request: all texts at their limits fit */
 #define SESSION_UNUSABLE 1    /* in place of an error code: an answer that cannot be used */
 
 #define SESSION_PERMS_MAX    256
@@ -34,6 +36,7 @@
 enum session_state {
     SESSION_OPENING,
     SESSION_LIVE,
+    SESSION_MOVING,
     SESSION_ENDED,
 };
 
@@ -41,6 +44,7 @@ enum session_state {
  * peer, a connect; it outlives the transaction. */
 struct session_kind {
     uint16_t method;
+    bool goes_ahead;                          /* is sent while MOVING, when all others are parked */
     uint64_t patience_ns, stream_patience_ns; /* 0: RFC 8489's */
     void (*put)(struct session *s, const void *subject, struct stun_builder *b);
     /* `sent_ns`: when the request left first, from which lifetimes are counted. */
@@ -115,7 +119,7 @@ struct session_connect {
 
 struct session {
     enum session_state state;
-    struct link *link;
+    struct link *link; /* NULL: MOVING, or freed */
     struct cred *cred;
     struct session_want want;
     struct session_waker waker;
@@ -146,6 +150,14 @@ struct session {
     uint64_t heard_ns, sent_ns;
     uint64_t unheard_ns; /* the first that was sent since we last heard something; 0: none */
 
+    /* mobility */
+    bool ask_ticket;
+    uint8_t ticket[SESSION_TICKET];
+    size_t ticket_len;               /* 0: none, it cannot move */
+    struct session_ended moving_for; /* why it is MOVING, and why it ends if nothing helps */
+    uint64_t move_until_ns;          /* when that is */
+    uint64_t move_next_ns;           /* no link before; one that is there has to open until then */
+
     /* peers */
     struct hash_table perms_by_ip, peers_by_addr;
     struct list perms, peers;
@@ -168,6 +180,7 @@ void session_leave(struct session *s);
 void session_due_by(struct session *s, uint64_t at_ns);
 void session_note_sent(struct session *s, uint64_t now_ns);
 void session_note_heard(struct session *s, uint64_t now_ns);
+extern const struct link_events session_link_events;
 /* Calls on_ended(). */
 void session_end(struct session *s, const struct session_ended *ended);
 __attribute__((format(printf, 4, 5))) void session_fail(struct session *s, enum session_end end,
@@ -190,8 +203,26 @@ void session_requests_tick(struct session *s, uint64_t now_ns);
 void session_allocate(struct session *s, uint64_t now_ns);
 void session_allocate_tick(struct session *s, uint64_t now_ns);
 uint64_t session_allocate_due_ns(const struct session *s);
+/* What a Refresh's success says of the lifetime; the session may be ENDED afterwards. */
+void session_refreshed(struct session *s, const struct stun_msg *msg, uint64_t sent_ns,
+                       uint64_t now_ns);
+/* Asks whether the relay is there; it is not being asked already. */
+void session_refresh(struct session *s, uint64_t now_ns);
+/* Nobody waits for the answers of those under way any more. */
+void session_refresh_forget(struct session *s);
 /* Refresh with lifetime 0, not waited for. */
 void session_deallocate(struct session *s);
+
+/* ---- session_move.c ---- */
+
+/* The MOBILITY-TICKET of a success, or none. */
+void session_take_ticket(struct session *s, const struct stun_msg *msg);
+/* The link is closed, or leads nowhere any more: it is freed and the session MOVING, or ended. */
+void session_lose_way(struct session *s, const struct session_ended *ended, uint64_t now_ns);
+/* The link is open. */
+void session_move_ask(struct session *s, uint64_t now_ns);
+void session_move_tick(struct session *s, uint64_t now_ns);
+uint64_t session_move_due_ns(const struct session *s, uint64_t now_ns);
 
 /* ---- session_peers.c ---- */
 

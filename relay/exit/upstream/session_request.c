@@ -14,7 +14,7 @@
  *   none, what was remembered is taken for the reason: relays exist that sign no errors.
  *   While opening, two seconds are patience enough.
  *
- * - 401 and 438 while opening are believed, a few times in a row. In a LIVE session only
+ * - 401 and 438 while opening are believed, a few times in a row. In a LIVE or MOVING one only
  *   their nonce is new: another realm, or a weaker algorithm, is somebody else's. The
  *   request is made again with the new nonce, while the old one waits two seconds more for
  *   a real answer, which still counts. So who can only add packets cannot end a call; who
@@ -61,13 +61,15 @@ static struct txn *session_start(struct session *s, const struct session_kind *k
         return NULL;
     len = session_build(s, kind, subject, buf, sizeof(buf));
     if (len > 0)
-        t = txn_start(&s->txns, buf, len, patience_ns, now_ns);
+        t = (kind->goes_ahead ? txn_start_ahead : txn_start)(&s->txns, buf, len, patience_ns,
+                                                             now_ns);
     if (!t)
         return NULL;
     t->kind = kind;
     t->subject = subject;
     t->is_signed = s->proof.key_len > 0;
-    session_note_sent(s, now_ns);
+    if (!t->is_parked)
+        session_note_sent(s, now_ns);
     session_due_by(s, t->next_ns < t->end_ns ? t->next_ns : t->end_ns);
     return t;
 }
@@ -126,7 +128,7 @@ static void session_note_answered(struct session *s, struct txn *t, uint64_t now
 
 static void session_note_unanswered(struct session *s, const struct txn *t)
 {
-    if (s->waker.counters && !s->is_stream && !t->is_answered)
+    if (s->waker.counters && !s->is_stream && !t->is_answered && !t->is_parked)
         counter_add(&s->waker.counters->upstream_unanswered, 1);
 }
 
@@ -248,10 +250,10 @@ void session_on_answer(struct session *s, const struct stun_msg *msg, uint64_t n
     if (code == 401 || code == 438) {
         session_note_rtt(s, t, now_ns);
         session_note_answered(s, t, now_ns);
-        if (s->state == SESSION_LIVE)
-            session_on_live_challenge(s, t, code, msg, now_ns);
-        else
+        if (s->state == SESSION_OPENING)
             session_on_opening_challenge(s, t, code, msg, now_ns);
+        else
+            session_on_live_challenge(s, t, code, msg, now_ns);
         return;
     }
     if (t->is_signed && !cred_verify(&s->proof, msg)) {
