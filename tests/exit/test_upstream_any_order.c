@@ -14,7 +14,8 @@
 
 static struct upstream_world *w;
 static uint64_t random_state;
-static unsigned int n_opened, n_dialed, n_lost, n_refused; /* of all worlds: that it was worth it */
+static unsigned int n_opened, n_dialed, n_lost, n_refused,
+    n_moved; /* of all worlds: that it was worth it */
 
 static const char *const server_names[] = {SERVER_A, SERVER_B, SERVER_C};
 static const char *const hosts[] = {HOST_A, HOST_B, HOST_C};
@@ -261,6 +262,8 @@ static void relay_does_something(void)
     case 4:
         if (dice(4) == 0)
             world_drop(w, any_server());
+        if (dice(8) == 0)
+            world_forget(w, any_server());
         break;
     case 5:
         peer_connects();
@@ -295,8 +298,10 @@ static void heal(void)
 {
     for (unsigned int i = 0; i < 3; i++) {
         struct fake_server *server = world_server(w, server_names[i]);
-        struct fake_server now = {
-            .addr = server->addr, .password = server->password, .n_doubled = server->n_doubled};
+        struct fake_server now = {.addr = server->addr,
+                                  .password = server->password,
+                                  .mobile = server->mobile,
+                                  .n_doubled = server->n_doubled};
 
         *server = now;
     }
@@ -313,6 +318,8 @@ static void check_answers(void)
         ck_assert_uint_le(f->n_lost, 1);
         ck_assert(f->n_open == 1 || !f->assoc);
         ck_assert(f->n_lost == 0 || f->opened.result == EXIT_OK);
+        ck_assert(!f->assoc || !f->assoc->carrier.session ||
+                  session_is_live(f->assoc->carrier.session));
         n_opened += f->n_open == 1 && f->opened.result == EXIT_OK;
         n_refused += f->n_open == 1 && f->opened.result != EXIT_OK;
         n_lost += f->n_lost;
@@ -338,6 +345,7 @@ static void world_begin(unsigned int seed)
     for (unsigned int i = 0; i < 3; i++) {
         world_url(w, 0, hosts[i], protocols[dice(3)]);
         world_url(w, 1, hosts[2 - i], LISTEN_TCP);
+        world_server(w, server_names[i])->mobile = seed % 5 > 0;
     }
     world_go(w, seed % 2);
 }
@@ -353,12 +361,14 @@ START_TEST(any_order_of_events_leaves_nobody_unanswered_and_nothing_behind)
             check_answers();
             ck_assert_int_eq(world_status(w, false).state, UPSTREAM_READY);
         }
+        n_moved += (unsigned int)w->counters.upstream_moves;
         world_free(w);
     }
     ck_assert_uint_gt(n_opened, 300);
     ck_assert_uint_gt(n_dialed, 300);
     ck_assert_uint_gt(n_lost, 100);
     ck_assert_uint_gt(n_refused, 100);
+    ck_assert_uint_gt(n_moved, 20);
 }
 END_TEST
 

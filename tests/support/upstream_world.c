@@ -60,6 +60,7 @@ static struct world_link *link_new_of(struct upstream_world *w, struct fake_wire
     fake_relay_init(&l->relay, wire);
     l->relay.password = l->server->password;
     l->relay.v4_only = l->server->v4_only;
+    l->relay.mobile = l->server->mobile;
     list_append(&w->links, &l->link);
     return l;
 }
@@ -122,6 +123,12 @@ static void answer_error(struct world_link *l, const struct fake_request *req, u
     fake_relay_end(r);
 }
 
+static void allocate(struct world_link *l, const struct fake_request *req)
+{
+    l->allocated = true;
+    fake_relay_allocated(&l->relay, req);
+}
+
 static void answer_allocate(struct world_link *l, const struct fake_request *req)
 {
     uint8_t family = 0;
@@ -129,9 +136,50 @@ static void answer_allocate(struct world_link *l, const struct fake_request *req
 
     if (v6 && l->server->no_v6)
         answer_error(l, req, 440);
+    else if (l->server->forbids_mobility && stun_has(&req->msg, STUN_MOBILITY_TICKET))
+        answer_error(l, req, 405);
     else
-        fake_relay_allocated(&l->relay, req);
+        allocate(l, req);
     l->dies = l->server->takes_back;
+}
+
+/* The link on which the allocation of a ticket is, or NULL. */
+static struct world_link *find_ticket(struct upstream_world *w, const struct fake_server *server,
+                                      const struct stun_msg *msg)
+{
+    size_t len = 0;
+    const uint8_t *ticket = stun_get(msg, STUN_MOBILITY_TICKET, &len);
+
+    for (struct list *it = w->links.next; it != &w->links; it = it->next) {
+        struct world_link *l = list_entry(it, struct world_link, link);
+
+        if (l->server == server && l->allocated && len == strlen(l->relay.ticket) &&
+            memcmp(l->relay.ticket, ticket, len) == 0)
+            return l;
+    }
+    return NULL;
+}
+
+static void answer_move(struct upstream_world *w, struct world_link *l,
+                        const struct fake_request *req)
+{
+    struct world_link *from = find_ticket(w, l->server, &req->msg);
+
+    if (!from || l->allocated) {
+        answer_error(l, req, 437);
+        return;
+    }
+    from->allocated = false;
+    l->allocated = true;
+    l->server->n_moved++;
+    fake_relay_moved(&l->relay, req);
+}
+
+static bool is_strange(const struct world_link *l, const struct stun_msg *msg)
+{
+    return l->server->mobile && !l->allocated && !stun_has(msg, STUN_MOBILITY_TICKET) &&
+           (msg->method == STUN_REFRESH || msg->method == STUN_CREATE_PERMISSION ||
+            msg->method == STUN_CHANNEL_BIND);
 }
 
 static void answer_refresh(struct world_link *l, const struct fake_request *req)
@@ -173,10 +221,15 @@ static void answer(struct upstream_world *w, struct world_link *l, const struct 
 {
     const struct server_rule *rule = &l->server->rules[req->msg.method];
 
+    l->server->n_strange += is_strange(l, &req->msg);
     if (rule->code != 0)
         answer_error(l, req, rule->code);
+    else if (is_strange(l, &req->msg))
+        answer_error(l, req, 437);
     else if (req->msg.method == STUN_ALLOCATE)
         answer_allocate(l, req);
+    else if (req->msg.method == STUN_REFRESH && stun_has(&req->msg, STUN_MOBILITY_TICKET))
+        answer_move(w, l, req);
     else if (req->msg.method == STUN_REFRESH)
         answer_refresh(l, req);
     else if (req->msg.method == STUN_CONNECT)
@@ -327,6 +380,15 @@ void world_drop(struct upstream_world *w, struct fake_server *server)
 
         if (l->server == server)
             link_drop(l);
+    }
+}
+
+void world_forget(struct upstream_world *w, const struct fake_server *server)
+{
+    for (struct list *it = w->links.next; it != &w->links; it = it->next) {
+        struct world_link *l = list_entry(it, struct world_link, link);
+
+        l->allocated = l->allocated && l->server != server;
     }
 }
 

@@ -53,12 +53,16 @@ struct fake_server {
     bool no_v6;                 /* 440 to an Allocate for IPv6 only */
     bool v4_only;               /* ignores ADDITIONAL-ADDRESS-FAMILY */
     bool takes_back;            /* closes the connection of each allocation at once */
+    bool mobile;                /* RFC 8016; and strangers are told that they are */
+    bool forbids_mobility;      /* 405 to who asks for a ticket */
     bool hold_even;             /* keeps an Allocate with EVEN-PORT for later */
     struct server_rule rules[WORLD_METHODS];
     void (*on_error)(void *arg);         /* called before an error is answered; may be NULL */
     unsigned int n_links;                /* that were made to it */
     unsigned int n_asked[WORLD_METHODS]; /* signed requests, and Bindings */
     unsigned int n_deleted;              /* Refreshes with lifetime 0 */
+    unsigned int n_moved;                /* Refreshes with a ticket that was good */
+    unsigned int n_strange;              /* requests about an allocation that is not there */
     unsigned int n_doubled; /* Connects to a peer that has a living stream on that allocation */
 };
 
@@ -68,6 +72,7 @@ struct world_link {
     struct fake_relay relay;
     struct fake_server *server;
     bool opened, closed, dies;
+    bool allocated; /* at a relay that is mobile */
 };
 
 /* RFC 6062's, as the relay sees it. */
@@ -155,6 +160,8 @@ void world_answer_held(struct upstream_world *w, enum stun_method method);
 unsigned int world_n_held(const struct upstream_world *w, enum stun_method method);
 /* Closes every open link to the server: a relay that is gone. */
 void world_drop(struct upstream_world *w, struct fake_server *server);
+/* The server knows none of the allocations that it has given: it was restarted. */
+void world_forget(struct upstream_world *w, const struct fake_server *server);
 /* Closes the links on which it made an allocation for the connections to `peer`. */
 void world_drop_control(struct upstream_world *w, const char *peer);
 /* A peer connects to the relayed address of the youngest allocation. Return: the CONNECTION-ID. */

@@ -3,8 +3,10 @@
  *
  * States: an assoc waits for a relay, then for its allocation (carrier.session, not
  * opened), both until wait_until_ns and however often one is lost on the way, and is
- * open until its session ends or the front closes it. One that is lost is not repaired
- * here: its relayed address is gone, and only the front knows whether a new one will do.
+ * open until its session ends or the front closes it. One whose way to the relay is gone
+ * goes on over the next that find.c finds, where the relay has mobility, and the front hears
+ * nothing of it. One that is lost is not repaired here: its relayed address is gone, and
+ * only the front knows whether a new one will do.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -140,6 +142,29 @@ static void assoc_on_ended(void *user, const struct session_ended *ended)
     upstream_wake(x);
 }
 
+/* ---- moving ---- */
+
+static void assoc_on_moving(void *user, const struct session_ended *ended)
+{
+    struct assoc *a = user;
+
+    find_left(assoc_find(a), a->carrier.target, ended);
+    upstream_wake(a->x);
+}
+
+/* Where another relay is found, its 437 says so at once. */
+static void assoc_try_move(struct assoc *a, uint64_t now_ns)
+{
+    struct find *f = assoc_find(a);
+
+    if (!a->carrier.session || !session_wants_link(a->carrier.session, now_ns))
+        return;
+    if (f->state == UPSTREAM_READY)
+        (void)carrier_move_to(&a->carrier, f->current); /* or with the next pump */
+    else if (f->state == UPSTREAM_DOWN)
+        find_hurry(f);
+}
+
 /* ---- opening ---- */
 
 /* A relay that was asked and said nothing is looked at again: others ask it too. */
@@ -159,8 +184,10 @@ static void assoc_try(struct assoc *a, uint64_t now_ns)
     struct upstream *x = a->x;
     struct find *f = assoc_find(a);
 
-    if (a->opened)
+    if (a->opened) {
+        assoc_try_move(a, now_ns);
         return;
+    }
     if (now_ns >= a->wait_until_ns) {
         assoc_give_up(a);
         return;
@@ -201,6 +228,7 @@ int assoc_open(struct exit *e, const struct assoc_want *want, const struct assoc
         .even_port = want->even_port,
         .reserve = want->reserve,
         .has_token = want->has_token,
+        .mobile = !want->tcp,
     };
     memcpy(a->want.token, want->token, sizeof(a->want.token));
     a->wait_until_ns = now_ns + ASSOC_WAIT_NS;
@@ -393,6 +421,7 @@ enum exit_result assoc_connect(struct assoc *a, const struct addr *peer, uint32_
 static const struct session_events assoc_session_events = {
     .on_live = assoc_on_live,
     .on_ended = assoc_on_ended,
+    .on_moving = assoc_on_moving,
     .on_datagram = assoc_on_datagram,
     .on_icmp = assoc_on_icmp,
     .on_permitted = assoc_on_permitted,

@@ -111,7 +111,9 @@ static bool v6_open(struct assoc *a, uint64_t now_ns)
 
     if (v6->carrier.session)
         return true;
-    if (!a->carrier.session || now_ns < v6->retry_ns || now_ns < a->x->no_v6_assoc_until_ns)
+    /* One that is MOVING has a target that is gone. */
+    if (!a->carrier.session || !session_is_live(a->carrier.session) || now_ns < v6->retry_ns ||
+        now_ns < a->x->no_v6_assoc_until_ns)
         return false;
     if (share_has_room(a->x, now_ns) &&
         carrier_open(&v6->carrier, a->carrier.target, &want, &v6_events, a) == 0)

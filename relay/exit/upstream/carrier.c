@@ -106,6 +106,20 @@ void carrier_move(struct carrier *c, struct carrier *from, const struct session_
     carrier_close(from);
 }
 
+int carrier_move_to(struct carrier *c, struct target *target)
+{
+    struct target *old = c->target;
+    struct link *link;
+    int r = target_link(target, NULL, NULL, &link);
+
+    if (r < 0)
+        return r;
+    session_move(c->session, link, &c->x->creds[target->url], clock_now_ns());
+    c->target = target_ref(target);
+    target_unref(old);
+    return 0;
+}
+
 void carrier_close(struct carrier *c)
 {
     if (c->session) {

@@ -129,7 +129,8 @@ static void find_stop(struct find *f)
 static void find_attempt(struct find *f, const struct addr *server)
 {
     const struct conf_url *url = &f->x->conf->url[f->url];
-    const struct session_want want = {.tcp = f->streams, .v4 = true, .v6 = !f->streams};
+    const struct session_want want = {
+        .tcp = f->streams, .v4 = true, .v6 = !f->streams, .mobile = !f->streams};
     struct target *target = calloc(1, sizeof(*target));
     struct attempt *at = calloc(1, sizeof(*at));
     int r = -ENOMEM;
@@ -143,6 +144,7 @@ static void find_attempt(struct find *f, const struct addr *server)
         *target = (struct target){
             .n_refs = 1, .x = f->x, .url = f->url, .kind = find_url_kind(url), .server = *server};
         counter_add(&f->x->params.counters->upstream_attempts, 1);
+        f->x->creds[target->url].no_mobility = false; /* it may have it by now */
         r = carrier_open(&at->carrier, target, &want, &find_events, at);
         target_unref(target);
         target = NULL;
@@ -301,19 +303,13 @@ void find_tick(struct find *f, uint64_t now_ns)
 
 /* ---- what attempts say ---- */
 
-static void find_on_live(void *user, const struct assoc_opened *opened)
+/* The search is over. Takes `target`. */
+static void find_reached(struct find *f, struct target *target)
 {
-    struct attempt *winner = user;
-    struct find *f = winner->find;
     struct upstream *x = f->x;
     struct find *other = f->streams ? &x->datagrams : &x->streams;
-    struct target *target = target_ref(winner->carrier.target);
     const struct conf_url *url = &x->conf->url[target->url];
 
-    if (f->streams)
-        trunk_adopt(x, &winner->carrier);
-    else
-        ready_put_session(x, &winner->carrier);
     find_stop(f);
     target_unref(f->current);
     f->current = target;
@@ -331,12 +327,44 @@ static void find_on_live(void *user, const struct assoc_opened *opened)
     upstream_wake(x);
 }
 
+static void find_on_live(void *user, const struct assoc_opened *opened)
+{
+    struct attempt *winner = user;
+    struct find *f = winner->find;
+    struct target *target = target_ref(winner->carrier.target);
+
+    if (f->streams)
+        trunk_adopt(f->x, &winner->carrier);
+    else
+        ready_put_session(f->x, &winner->carrier);
+    find_reached(f, target);
+}
+
+/* The user's quota is used up, maybe by those very allocations that wait for a way to go on by: who
+ * is told so has reached the relay. */
+static bool find_is_full_of_moving(const struct find *f, const struct session_ended *ended)
+{
+    if (f->streams || ended->end != SESSION_E_REFUSED || ended->code != 486)
+        return false;
+    for (struct list *it = f->x->carriers.next; it != &f->x->carriers; it = it->next) {
+        const struct carrier *c = list_entry(it, struct carrier, link);
+
+        if (c->session && session_is_moving(c->session))
+            return true;
+    }
+    return false;
+}
+
 static void find_on_ended(void *user, const struct session_ended *ended)
 {
     struct attempt *at = user;
     struct find *f = at->find;
     bool only_442 = f->only_442 && ended->end == SESSION_E_REFUSED && ended->code == 442;
 
+    if (find_is_full_of_moving(f, ended)) {
+        find_reached(f, target_ref(at->carrier.target));
+        return;
+    }
     counter_add(&f->x->params.counters->upstream_failures, 1);
     find_say_why(f, ended->why);
     f->only_442 = only_442;
@@ -404,6 +432,11 @@ void find_hurry(struct find *f)
 void find_failed(struct find *f, const struct target *target, const struct session_ended *ended)
 {
     counter_add(&f->x->params.counters->upstream_failures, 1);
+    find_left(f, target, ended);
+}
+
+void find_left(struct find *f, const struct target *target, const struct session_ended *ended)
+{
     /* Those that say nothing about the next attempt: this one's quota, this one's port. */
     if (ended->end == SESSION_E_REFUSED || ended->end == SESSION_E_MEMORY)
         return;

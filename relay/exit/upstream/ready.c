@@ -226,7 +226,7 @@ bool ready_take_session(struct upstream *x, const struct session_want *want, str
 
 static void ready_fill_sessions(struct upstream *x, uint64_t now_ns)
 {
-    static const struct session_want want = {.v4 = true, .v6 = true};
+    static const struct session_want want = {.v4 = true, .v6 = true, .mobile = true};
     struct find *f = &x->datagrams;
     struct list *it, *tmp;
 

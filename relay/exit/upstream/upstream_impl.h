@@ -53,6 +53,9 @@ int carrier_bind(struct carrier *c, const struct carrier *control, uint32_t conn
 /* The session of `from` becomes that of `c`, which has none. */
 void carrier_move(struct carrier *c, struct carrier *from, const struct session_events *events,
                   void *user);
+/* The session is MOVING and wants a link: it gets one to `target`, which is where it leads from now
+ * on. Return: 0, or -errno and nothing has changed. */
+int carrier_move_to(struct carrier *c, struct target *target);
 /* Frees the session or bind; may be used again. */
 void carrier_close(struct carrier *c);
 
@@ -109,6 +112,9 @@ void find_hurry(struct find *f);
 extern const struct session_ended find_silence;
 /* A session that was made on `target` has failed. */
 void find_failed(struct find *f, const struct target *target, const struct session_ended *ended);
+/* The same but that nothing is lost yet: one leaves `target`, and goes on where another way leads.
+ */
+void find_left(struct find *f, const struct target *target, const struct session_ended *ended);
 
 /* ---- ready.c ---- */
 
