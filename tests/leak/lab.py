@@ -18,6 +18,7 @@ import contextlib
 import ctypes
 import os
 import re
+import signal
 import subprocess
 import threading
 import time
@@ -131,14 +132,30 @@ class Capture:
         if not self.process.says("listening on"):
             raise LabError(f"tcpdump does not start: {self.process.text()}")
 
+    COUNTS = (r"(\d+) packets? captured[,\s]+(\d+) packets? received by filter[,\s]+"
+              r"(\d+) packets? dropped by kernel")
+
+    def counts(self):
+        """The latest: (written, seen, dropped)."""
+        counts = re.findall(self.COUNTS, self.process.text())
+        return tuple(map(int, counts[-1])) if counts else (-1, 0, 0)
+
+    def keeps_up(self):
+        """Whether it has written what it has seen, but for what comes just now: ended while it is
+        behind, which it is on a busy machine, it would lose the rest."""
+        n = len(re.findall(self.COUNTS, self.process.text()))
+        self.process.popen.send_signal(signal.SIGUSR1)
+        until(lambda: len(re.findall(self.COUNTS, self.process.text())) > n, 2, 0.02)
+        written, seen, _ = self.counts()
+        return seen - written <= 10
+
     def stop(self):
         """After settle(). Return: the frames. One that the kernel cut short proves nothing."""
+        until(self.keeps_up, 20, 0.2)
         if self.process.end(2) != 0:
             raise LabError(f"tcpdump failed: {self.process.text()}")
-        counts = re.search(r"(\d+) packets? captured\n(\d+) packets? received by filter\n"
-                           r"(\d+) packets? dropped by kernel", self.process.text())
         captured = frames.read(self.path)
-        written, seen, dropped = map(int, counts.groups()) if counts else (-1, 0, 0)
+        written, seen, dropped = self.counts()
         # What comes while tcpdump ends may be counted and not written.
         if written != len(captured) or seen - written > 10 or dropped:
             raise LabError(f"the capture is not whole: {self.process.text()}")
