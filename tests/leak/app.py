@@ -299,6 +299,17 @@ class TurnFlow(ReopeningFlow):
         self.n_silent = 0
 
 
+class CallFlow(TurnFlow):
+    """One that cannot start anew, as a call that is under way: its peer knows one address."""
+
+    PATIENCE = 1_000_000
+    n_opened = 0
+
+    def open(self):
+        self.n_opened += 1
+        return super().open()
+
+
 class JoinedFlow(TurnFlow):
     """The loopback TURN server, asked for through the SOCKS port: joined inside the process."""
 
@@ -406,6 +417,12 @@ class App(Flows):
                      JoinedFlow(self, "TURN/TCP within SOCKS")):
             self.flows[flow.name] = flow
         self.odd = OddFlow(self, "odd places")
+
+    def start_calls(self):
+        """Return: the names of flows, which are there from now on."""
+        calls = {f"call over {t}": CallFlow(self, f"TURN, a call over {t}", t) for t in ("udp", "tcp")}
+        self.flows.update(calls)
+        return list(calls)
 
     def new_name(self):
         with self.lock:

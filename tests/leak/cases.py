@@ -376,11 +376,18 @@ def network_down(w):
 @case
 def address_changed(w):
     begin(w)
+    calls = w.app.start_calls()
     w.works()
+    relayed = {n: w.app.flows[n].client.relayed for n in calls}
     moved = time.monotonic()
     move(w, place.APP, place.APP_MOVED)
-    # A stream of the old address has nobody to reset it: it ends by silence, some 26 s later.
-    w.works("all works from the new address", moved, RECOVERY_S + 15)
+    w.works("all works from the new address", moved, RECOVERY_S)
+    w.check("calls go on where they were: to their peers, nothing has changed",
+            all(w.app.flows[n].n_opened == 1 and w.app.flows[n].client.relayed == relayed[n]
+                for n in calls), {n: w.app.flows[n].n_opened for n in calls})
+    w.check("they were moved, and the relay knows it",
+            w.stats()["counters"]["upstream_moves"] >= len(calls)
+            and w.relay_counters()["allocations_moved"] >= len(calls), w.relay_counters())
     w.finish(given_back=False)
 
 

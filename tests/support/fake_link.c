@@ -180,7 +180,12 @@ bool link_is_open(const struct link *l)
 
 struct addr link_local(const struct link *l)
 {
-    return addr_make_v4(0xC6336407u, 40000);
+    return l->closed ? (struct addr){0} : l->wire->local;
+}
+
+void link_fail(struct link *l, int reason)
+{
+    fake_wire_close(l->wire, reason, "this machine has another address now");
 }
 
 uint64_t link_certificate_end_s(const struct link *l)

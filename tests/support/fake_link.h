@@ -27,7 +27,8 @@ struct fake_wire {
     struct link *link;      /* NULL once freed */
     enum link_kind kind;
     struct addr server;
-    bool refuses; /* link_send_copy() takes nothing */
+    struct addr local; /* ours; none at first */
+    bool refuses;      /* link_send_copy() takes nothing */
     uint64_t certificate_end_s;
     struct far *far; /* the relay's end once the stream was taken */
     struct fake_sent sent[FAKE_WIRE_MESSAGES];

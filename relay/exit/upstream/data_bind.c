@@ -163,6 +163,11 @@ uint64_t data_bind_tick(struct data_bind *b, uint64_t now_ns)
     return UINT64_MAX;
 }
 
+struct link *data_bind_link(struct data_bind *b)
+{
+    return b->link;
+}
+
 uint64_t data_bind_due_ns(const struct data_bind *b)
 {
     return b->end_ns;

@@ -63,6 +63,8 @@ static const char *link_reason_text(int reason, const SSL *ssl)
         return ssl ? "the relay and we do not agree on TLS" : "the relay does not speak TURN";
     case -ETIMEDOUT:
         return "the relay does not answer";
+    case -EADDRNOTAVAIL:
+        return "this machine has another address now";
     default:
         return strerror(-reason);
     }
@@ -207,6 +209,12 @@ bool link_is_open(const struct link *l)
 struct addr link_local(const struct link *l)
 {
     return l->state == LINK_CLOSED ? (struct addr){0} : l->ops->local(l);
+}
+
+void link_fail(struct link *l, int reason)
+{
+    if (l->state != LINK_CLOSED)
+        link_closed(l, reason, NULL);
 }
 
 uint64_t link_certificate_end_s(const struct link *l)

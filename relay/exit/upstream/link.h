@@ -94,8 +94,11 @@ static inline bool link_kind_is_stream(enum link_kind kind)
     return kind == LINK_TCP || kind == LINK_TLS;
 }
 bool link_is_open(const struct link *l);
-/* Our own address as the socket has it, for `check` and the tests. */
+/* Our own address as the socket has it; none when CLOSED. */
 struct addr link_local(const struct link *l);
+/* It cannot work any more, for this reason (-errno): on_closed() follows at once. From the loop,
+ * and not from within an event of the link's. */
+void link_fail(struct link *l, int reason);
 
 /* The end of the certificate that the relay has shown, seconds since 1970; 0: none, or not OPEN. */
 uint64_t link_certificate_end_s(const struct link *l);

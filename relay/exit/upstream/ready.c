@@ -123,7 +123,7 @@ static void ready_fill_links(struct upstream *x, uint64_t now_ns)
         if (f->state != UPSTREAM_READY || !target_same_server(r->target, f->current) ||
             (r->is_owed && now_ns - r->said_ns >= READY_ANSWER_NS))
             ready_link_free(r);
-        else
+        else if (!way_fails(x, r->to))
             ready_say_something(r, now_ns);
     }
     while (f->state == UPSTREAM_READY && x->n_ready_links < x->params.n_ready_links)

@@ -174,4 +174,5 @@ struct data_bind *data_bind_new(struct link *link, struct cred *cred, const stru
  * move. `b` is gone when that has come. */
 uint64_t data_bind_tick(struct data_bind *b, uint64_t now_ns);
 uint64_t data_bind_due_ns(const struct data_bind *b);
+struct link *data_bind_link(struct data_bind *b);
 void data_bind_free(struct data_bind *b); /* on_done() is not called; NULL is fine */

@@ -53,15 +53,25 @@ static struct carrier *upstream_next_carrier(struct upstream *x)
     return NULL;
 }
 
+static struct link *carrier_link(const struct carrier *c)
+{
+    if (c->session)
+        return session_link(c->session);
+    return c->bind ? data_bind_link(c->bind) : NULL;
+}
+
 static void upstream_tick_carriers(struct upstream *x, uint64_t now_ns)
 {
     struct carrier *c;
 
     x->turn++;
+    way_begin_tick(x, now_ns);
     while ((c = upstream_next_carrier(x))) {
         c->turn = x->turn;
         list_remove(&c->link);
         list_append(&x->carriers, &c->link);
+        if (way_fails(x, carrier_link(c)))
+            continue;
         if (c->session)
             session_tick(c->session, now_ns);
         else if (c->bind)
@@ -111,6 +121,7 @@ void upstream_tick(struct upstream *x, uint64_t now_ns)
     ready_fill(x, now_ns);
     assoc_pump(x, now_ns);
     dial_pump(x, now_ns);
+    way_end_tick(x);
     tx_flush(x->params.tx);
     upstream_arm(x, upstream_next_due(x, now_ns), now_ns);
 }

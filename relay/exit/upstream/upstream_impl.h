@@ -116,6 +116,21 @@ void find_failed(struct find *f, const struct target *target, const struct sessi
  */
 void find_left(struct find *f, const struct target *target, const struct session_ended *ended);
 
+/* ---- way.c ---- */
+
+struct way {
+    bool is_due; /* in this tick */
+    uint64_t checked_ns;
+    struct addr local; /* the last one asked about in this tick, and the answer */
+    bool is_gone;
+};
+
+void way_begin_tick(struct upstream *x, uint64_t now_ns);
+void way_end_tick(struct upstream *x);
+/* Whether the link leaves by an address that is not this machine's any more; then it has failed,
+ * and who owned it may be gone. Asked once a second, and false in between. NULL is fine. */
+bool way_fails(struct upstream *x, struct link *link);
+
 /* ---- ready.c ---- */
 
 struct ready_link {
@@ -315,6 +330,7 @@ struct upstream {
     uint64_t no_trunk_until_ns;    /* the relay gives no more allocations for now */
     uint64_t no_ready_until_ns;    /* nor one that nobody needs yet */
     unsigned int turn;
+    struct way way;
     uint64_t due_ns;     /* of the timer */
     struct event ticker; /* sessions' timers */
     struct event pump;   /* something can go on, on the next turn of the loop */
