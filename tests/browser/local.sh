@@ -52,6 +52,7 @@ start_local
 
 part chromium
 part firefox
+part moved
 RELAY_PID=$relay_pid part killed
 { kill -KILL "$relay_pid"; wait "$relay_pid"; } 2>/dev/null # by the part; if it got so far
 start_relay

@@ -74,6 +74,7 @@ export async function finishCall({ answer, minFrames, nMessages, until, timeoutM
       remoteType: remote?.candidateType,
       relayProtocol: local?.relayProtocol,
       remoteAddress: remote?.address,
+      remotePort: remote?.port,
       remoteAddresses: stats.filter((entry) => entry.type === "remote-candidate")
         .map((entry) => entry.address),
     };

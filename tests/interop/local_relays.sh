@@ -54,6 +54,14 @@ relays "coturn, TLS by its name" udp,tcp,brief \
 RELAY_UNDER_TEST=coturn relay_stop
 peer_saw_only_the_relay coturn
 
+# Without the option it answers 405, as above. By TCP and TLS its answer to a move is no STUN message
+# (4.6.1: the 24 bytes of a MESSAGE-INTEGRITY, and no header), so that there nothing can be kept.
+COTURN_EXTRA=--mobility RELAY_UNDER_TEST=coturn relay_start "listen = $(relay_listen_on $RELAY_HOST)"
+relays "coturn, UDP, moves" moves "$(url UDP)"
+relays "coturn, DTLS, moves" moves "$(url DTLS)" "ca-file = $WORK/cert.pem"
+RELAY_UNDER_TEST=coturn relay_stop
+peer_saw_only_the_relay "coturn with mobility"
+
 # --- Erlang ---
 $RELAY_WRAPPER "$LOCAL_DIR/p1stun.escript" $RELAY_HOST $PORT $REALM "$USER_NAME" "$USER_PASSWORD" \
     $RELAY_ADDRESSES >"$WORK/relay.err" 2>&1 &
@@ -72,6 +80,10 @@ relays "callveil, UDP" udp "$(url UDP)"
 relays "callveil, DTLS" udp "$(url DTLS)" "$pin"
 relays "callveil, TCP" udp,tcp,flush,duplex "$(url TCP)"
 relays "callveil, TLS" udp,tcp,flush,duplex "$(url TLS)" "$pin"
+relays "callveil, UDP, moves" moves "$(url UDP)"
+relays "callveil, DTLS, moves" moves "$(url DTLS)" "$pin"
+relays "callveil, TCP, moves" moves "$(url TCP)"
+relays "callveil, TLS, moves" moves "$(url TLS)" "$pin"
 
 # --- the first url is dead ---
 # A port where nobody is answers at once; an address where nobody is never does.

@@ -212,6 +212,10 @@ class ReopeningFlow(Flow):
     PATIENCE = 3
     n_silent = 0
 
+    @staticmethod
+    def payload():
+        return payload()
+
     def step(self):
         try:
             self.exchange()
@@ -249,7 +253,7 @@ class AssociateFlow(ReopeningFlow):
         except BlockingIOError:
             pass
         host = self.app.new_name() if self.host == "name" else self.host
-        data = payload()
+        data = self.payload()
         self.udp.send(b"\0\0\0" + encode_address(host, ECHO_PORT) + data)
         while not self.udp.recv(2000).endswith(data):
             pass
@@ -286,7 +290,7 @@ class TurnFlow(ReopeningFlow):
             self.mapped.add(self.client.mapped[0])
             self.relayed.add(self.client.relayed[0])
             self.client.bind(self.CHANNEL, (place.PEER, ECHO_PORT))
-        data = payload()
+        data = self.payload()
         self.client.send(self.CHANNEL, data)
         end = time.monotonic() + SILENCE_S
         while self.client.receive(max(0.01, end - time.monotonic())) != (self.CHANNEL, data):
@@ -299,15 +303,22 @@ class TurnFlow(ReopeningFlow):
         self.n_silent = 0
 
 
-class CallFlow(TurnFlow):
-    """One that cannot start anew, as a call that is under way: its peer knows one address."""
+class Call:
+    """What cannot start anew, as a call that is under way: its peer knows one address, and hears by
+    each datagram whose it is."""
 
     PATIENCE = 1_000_000
-    n_opened = 0
 
-    def open(self):
-        self.n_opened += 1
-        return super().open()
+    def payload(self):
+        return place.PAYLOAD_MARK + self.name.encode() + b":" + os.urandom(6).hex().encode()
+
+
+class TurnCall(Call, TurnFlow):
+    pass
+
+
+class AssociateCall(Call, AssociateFlow):
+    pass
 
 
 class JoinedFlow(TurnFlow):
@@ -420,9 +431,10 @@ class App(Flows):
 
     def start_calls(self):
         """Return: the names of flows, which are there from now on."""
-        calls = {f"call over {t}": CallFlow(self, f"TURN, a call over {t}", t) for t in ("udp", "tcp")}
-        self.flows.update(calls)
-        return list(calls)
+        calls = (TurnCall(self, "call over udp", "udp"), TurnCall(self, "call over tcp", "tcp"),
+                 AssociateCall(self, "call by socks", place.PEER))
+        self.flows.update((call.name, call) for call in calls)
+        return [call.name for call in calls]
 
     def new_name(self):
         with self.lock:

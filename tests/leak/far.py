@@ -6,6 +6,7 @@ Each is threads in the network of one host (lab.py); what it saw is its attribut
 import hashlib
 import hmac
 import os
+import re
 import selectors
 import socket
 import struct
@@ -14,6 +15,7 @@ import zlib
 from ipaddress import ip_address
 
 import frames
+import lab as place
 
 ECHO_PORT = 4000
 
@@ -103,12 +105,21 @@ class Server:
 
 
 class Echo(Server):
+    """`callers`: {the word behind the mark of a call's datagrams: where they came from}."""
+
     n_datagrams = n_bytes = 0
     last_source = None
+
+    def __init__(self, *arguments):
+        self.callers = {}
+        super().__init__(*arguments)
 
     def on_datagram(self, s, data, source):
         self.n_datagrams += 1
         self.last_source = source[:2]
+        call = re.match(re.escape(place.PAYLOAD_MARK) + rb"(call [a-z ]+):", data)
+        if call:
+            self.callers.setdefault(call.group(1).decode(), set()).add(source[:2])
         self.send(s, data, source)
 
     def on_bytes(self, s, data):

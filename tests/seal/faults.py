@@ -23,7 +23,8 @@ import leak  # noqa: E402
 import sealed  # noqa: E402
 from world import LITERAL, PLAIN, SEALED, TLS  # noqa: E402
 
-FLOWS = ("TCP IPv4", "TCP IPv6", "TCP name", "long stream", "UDP IPv4", "UDP IPv6", "UDP name")
+FLOWS = ("TCP IPv4", "TCP IPv6", "TCP name", "long stream", "UDP IPv4", "UDP IPv6", "UDP name",
+         "call by udp")
 DOWN = {"refused", "closed", "unreachable"}
 NO_NAME = {"no name"}
 
@@ -52,6 +53,10 @@ class Insider(app.Flows):
                             app.Event(float(words[0]), float(words[1]), words[2]))
                 time.sleep(0.05)
 
+    def start_calls(self):
+        """One is there all the time."""
+        return ["call by udp"]
+
     def stop(self):
         self.process.end(signal.SIGTERM)
         self.stopping.set()
@@ -60,7 +65,8 @@ class Insider(app.Flows):
 class FaultWorld(sealed.SealedWorld):
     # A name is asked for first, and the gate says at once that there is no answer.
     down_words = {"TCP name": DOWN | NO_NAME, "TCP": DOWN, "long": DOWN,
-                  "UDP name": DOWN | NO_NAME | {"silence"}, "UDP": DOWN | {"silence"}}
+                  "UDP name": DOWN | NO_NAME | {"silence"}, "UDP": DOWN | {"silence"},
+                  "call": DOWN | {"silence"}}
     name_words = {"TCP": DOWN | NO_NAME, "UDP": DOWN | NO_NAME | {"silence"}}
     name_flows = ["TCP name", "UDP name"]
 

@@ -44,8 +44,8 @@ def echoed(s, data):
     return "ok" if got == data else "another answer"
 
 
-def payload(n=1):
-    return (PAYLOAD_MARK + os.urandom(6).hex()).encode() * n
+def payload(n=1, call=""):
+    return (PAYLOAD_MARK + call + os.urandom(6).hex()).encode() * n
 
 
 class Stream:
@@ -104,11 +104,14 @@ class Datagrams(Stream):
 
     kind, patience = socket.SOCK_DGRAM, PATIENCE
 
+    def payload(self):
+        return payload()
+
     def exchange(self):
         if self.host == "name":  # a new one each time, from the same port as programs do
             self.s.connect(place(self.host, self.kind, self.s.family)[4])
         self.s.settimeout(SILENCE_S)
-        data = payload()
+        data = self.payload()
         try:
             self.s.send(data)
             while self.s.recv(2000) != data:
@@ -118,10 +121,20 @@ class Datagrams(Stream):
         return "ok"
 
 
+class Call(Datagrams):
+    """One that cannot start anew (leak/app.py)."""
+
+    patience = 1_000_000
+
+    def payload(self):
+        return payload(call=f"{self.name}:")
+
+
 def main():
     for flow in (Stream("TCP IPv4", IPV4), Stream("TCP IPv6", IPV6), Stream("TCP name", "name"),
                  Stream("long stream", IPV4, n_steps=0), Datagrams("UDP IPv4", IPV4, n_steps=0),
-                 Datagrams("UDP IPv6", IPV6, n_steps=0), Datagrams("UDP name", "name", n_steps=0)):
+                 Datagrams("UDP IPv6", IPV6, n_steps=0), Datagrams("UDP name", "name", n_steps=0),
+                 Call("call by udp", IPV4, n_steps=0)):
         threading.Thread(target=flow.run, daemon=True).start()
     threading.Event().wait()
 

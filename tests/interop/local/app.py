@@ -4,13 +4,15 @@
 Prints "ok - name" and "not ok - name" lines. Arguments: SOCKS host and port, and what the relay
 can do: "udp" or "udp,tcp" (RFC 6062), with ",flush" when it sends on all that a peer had to say
 before it closed, with ",duplex" when its streams bear much in both directions at once (coturn's
-do neither: local_relays.sh), with ",brief" for a few checks only.
+do neither: local_relays.sh), with ",brief" for a few checks only; or "moves", for one that keeps an
+allocation when its client's address changes (RFC 8016).
 """
 
 import hashlib
 import os
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -18,8 +20,8 @@ import time
 from socks5 import BIND, CONNECT, Association, Refused, reply, request
 
 PROXY = (sys.argv[1], int(sys.argv[2]))
-STREAMS, FLUSH, DUPLEX, BRIEF = (what in sys.argv[3].split(",")
-                                for what in ("tcp", "flush", "duplex", "brief"))
+STREAMS, FLUSH, DUPLEX, BRIEF, MOVES = (what in sys.argv[3].split(",") for what in (
+    "tcp", "flush", "duplex", "brief", "moves"))
 PEER, PEER2, PEER6 = ("10.99.1.2", 4000), ("10.99.1.3", 4000), ("fd99:1::2", 4000)
 RELAYED = {"10.99.1.1", "fd99:1::1"}
 SIZES = [100, 0, 1, 2, 3, 4, 5, 171, 172, 173, 1000, 1199, 1200, 1201, 1300]
@@ -232,6 +234,36 @@ def brief():
     check("100000 bytes each way in a stream", bad is None, bad)
 
 
+def readdress(gone, here):
+    subprocess.run(["ip", "addr", "del", f"{gone}/24", "dev", "uplink"], check=True)
+    subprocess.run(["ip", "addr", "add", f"{here}/24", "dev", "uplink"], check=True)
+
+
+def moves():
+    """There and back, to an allocation that was used before and one that was not."""
+    home, away = "10.99.0.2", "10.99.0.3"
+    used, fresh = Association(PROXY), Association(PROXY)
+    before = seen_by(used, PEER)
+    for place, (gone, here) in (("another address", (home, away)), ("the first again", (away, home))):
+        readdress(gone, here)
+        used.sock.settimeout(0.3)
+        end = time.monotonic() + 25
+        while (bad := exchange(used, PEER, os.urandom(100))) and time.monotonic() < end:
+            pass
+        used.sock.settimeout(5)
+        check(f"{place}: datagrams reach the peer and come back", not bad, bad)
+        after = seen_by(used, PEER)
+        check(f"{place}: the peer sees the address and port that it saw before", after == before,
+              f"{before} {after}")
+        bad = faults([exchange(used, (PEER, PEER2)[i % 2], os.urandom(100)) for i in range(100)])
+        check(f"{place}: and 100 more, with another peer", not bad, bad)
+        bad = exchange(fresh, PEER, b"late")
+        check(f"{place}: one that nobody had used works as well", not bad, bad)
+
+
+if MOVES:
+    attempt("moves", moves)
+    sys.exit(FAILED)
 if BRIEF:
     attempt("brief", brief)
 else:
