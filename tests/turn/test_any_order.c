@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/base/clock.h"
+#include "relay/turn/mobility.h"
 #include "tests/support/turn_world.h"
 
 #define N_CLIENTS 6
@@ -20,6 +21,9 @@ static struct far *fars[64];
 static size_t n_fars;
 static uint32_t last_id;
 static uint64_t random_state;
+/* The last ones given out (RFC 8016): some are good, some have been, some are another user's. */
+static uint8_t tickets[4][MOBILITY_TICKET_LEN];
+static unsigned int n_tickets;
 
 /* xorshift64: the same steps for the same seed, everywhere. */
 static unsigned int dice(unsigned int n)
@@ -51,6 +55,20 @@ static void new_client(unsigned int i)
                         : login_new(clients[i], "bob", "builder");
 }
 
+static void note_ticket(struct fake_client *c)
+{
+    struct reply reply;
+    const uint8_t *ticket;
+    size_t len;
+
+    if (c->n_sent == 0)
+        return;
+    reply_read(c, &reply);
+    ticket = stun_get(&reply.msg, STUN_MOBILITY_TICKET, &len);
+    if (ticket)
+        memcpy(tickets[n_tickets++ % 4], ticket, MOBILITY_TICKET_LEN);
+}
+
 /* Sends whatever was built, answered or not. */
 static void tell(unsigned int i, struct req *r)
 {
@@ -61,6 +79,7 @@ static void tell(unsigned int i, struct req *r)
         return; /* its transport is gone */
     fake_client_forget(c);
     (void)fake_client_give(c, r->buf, r->b.len);
+    note_ticket(c);
     if (dice(4) == 0 && !c->taken && c->flow)
         (void)fake_client_give(c, r->buf, r->b.len);
 }
@@ -70,10 +89,12 @@ static void allocate(unsigned int i)
     struct req r;
 
     req_begin(&r, STUN_ALLOCATE);
-    req_put_u8(&r, STUN_REQUESTED_TRANSPORT, dice(2) ? 6 : 17);
-    if (dice(2))
+    req_put_u8(&r, STUN_REQUESTED_TRANSPORT, dice(3) ? 17 : 6);
+    if (dice(3) == 0)
         req_put_u8(&r, STUN_ADDITIONAL_ADDRESS_FAMILY, 2);
-    w->exit.open_later = dice(2);
+    if (dice(4))
+        stun_put(&r.b, STUN_MOBILITY_TICKET, "", 0);
+    w->exit.open_later = dice(3) == 0;
     w->exit.open_v4 = dice(6) ? EXIT_OK : EXIT_E_CAPACITY;
     w->exit.open_v6 = dice(6) ? EXIT_OK : EXIT_E_FAMILY;
     tell(i, &r);
@@ -84,10 +105,24 @@ static void refresh(unsigned int i)
     struct req r;
 
     req_begin(&r, STUN_REFRESH);
-    stun_put_u32(&r.b, STUN_LIFETIME, dice(3) ? 600 : 0);
-    if (dice(3) == 0)
+    stun_put_u32(&r.b, STUN_LIFETIME, dice(4) ? 600 : 0);
+    if (dice(5) == 0)
         req_put_u8(&r, STUN_REQUESTED_ADDRESS_FAMILY, (uint8_t)(1 + dice(2)));
+    if (dice(4))
+        stun_put(&r.b, STUN_MOBILITY_TICKET, tickets[dice(4)], MOBILITY_TICKET_LEN);
     tell(i, &r);
+}
+
+static void client_sends(unsigned int i)
+{
+    struct fake_client *c = clients[i];
+
+    if (c->taken || (!c->flow && c->transport != TRANSPORT_UDP))
+        return;
+    if (dice(2))
+        give_channel_data(c, 0x4000u + dice(4), "data", dice(5));
+    else
+        give_send(c, any_peer(), "data", dice(5));
 }
 
 static void peer_request(unsigned int i)
@@ -181,18 +216,24 @@ static void stream_does_something(void)
     }
 }
 
+static unsigned int n_moved;
+
 static void step(void)
 {
     unsigned int i = dice(N_CLIENTS);
     bool gone;
 
-    switch (dice(12)) {
+    switch (dice(14)) {
     case 0:
     case 1:
         allocate(i);
         break;
     case 2:
+    case 12:
         refresh(i);
+        break;
+    case 13:
+        client_sends(i);
         break;
     case 3:
     case 4:
@@ -236,8 +277,10 @@ START_TEST(s40_any_order_of_events_leaves_nothing_behind)
             new_client(i);
         for (unsigned int n = 0; n < N_STEPS; n++)
             step();
+        n_moved += (unsigned int)w->counters.allocations_moved;
         world_free(w);
     }
+    ck_assert_uint_gt(n_moved, 50);
 }
 END_TEST
 

@@ -289,6 +289,7 @@ function showTotals({ counters: c }) {
     ["Bytes to peers", byteCount(c.up_bytes), { id: "up-bytes", value: c.up_bytes }],
     ["Bytes from peers", byteCount(c.down_bytes), { id: "down-bytes", value: c.down_bytes }],
     ["Relayed addresses given", count(c.allocations_made)],
+    ["Kept when an address changed", count(c.allocations_moved ?? c.upstream_moves)],
   ]);
   const dropped = Object.keys(DROPS).filter((key) => c[key] > 0);
   setList($("drops"), dropped.length
