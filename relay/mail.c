@@ -6,6 +6,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#define MAILBOX_PER_TURN 256 /* then sockets and timers get theirs */
+
 struct mailbox {
     int fd;
     struct event *event;
@@ -30,22 +32,33 @@ static struct letter *mailbox_take(struct mailbox *m)
     return letter;
 }
 
+/* Can only fail when the counter is full, and then the reader is being woken already. */
+static void mailbox_wake(const struct mailbox *m)
+{
+    uint64_t one = 1;
+    ssize_t n = write(m->fd, &one, sizeof(one));
+
+    (void)n;
+}
+
 static void mailbox_on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct mailbox *m = arg;
     struct letter *letter;
+    unsigned int i;
     uint64_t n;
 
     if (read(fd, &n, sizeof(n)) < 0)
         return;
-    while ((letter = mailbox_take(m)))
+    for (i = 0; i < MAILBOX_PER_TURN && (letter = mailbox_take(m)); i++)
         letter->deliver(letter);
+    if (i == MAILBOX_PER_TURN)
+        mailbox_wake(m); /* there may be more */
     m->on_read(m->arg);
 }
 
 bool mailbox_post_at_most(struct mailbox *m, struct letter *letter, size_t max)
 {
-    uint64_t one = 1;
     bool has_room;
 
     pthread_mutex_lock(&m->lock);
@@ -55,9 +68,8 @@ bool mailbox_post_at_most(struct mailbox *m, struct letter *letter, size_t max)
         m->n_letters++;
     }
     pthread_mutex_unlock(&m->lock);
-    /* Can only fail when the counter is full, and then the reader is being woken already. */
-    if (has_room && write(m->fd, &one, sizeof(one)) < 0)
-        return true;
+    if (has_room)
+        mailbox_wake(m);
     return has_room;
 }
 
