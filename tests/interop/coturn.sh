@@ -35,57 +35,70 @@ channel_numbers || fail "the shim for channel numbers builds"
 # address of the relay, so a packet that took a short cut would not come back.
 uclient() {
     LD_PRELOAD=${channels-$WORK/channels.so} \
-        timeout -k 5 60 turnutils_uclient -n $N -m 2 -l 171 -z 5 "$@" >"$WORK/uclient.out" 2>&1
+        timeout -k 5 60 turnutils_uclient -n $N -m 2 -l 171 -z 5 "$@" >"$OUT" 2>&1
+}
+
+# --- several at once: each of them mostly waits ---
+
+AT_ONCE=6
+tried=() pids=() statuses=()
+
+# try NAME COMMAND...: one check, that the command succeeds; what it said is in $OUT. Told of by settle().
+try() {
+    local n=${#tried[@]}
+    tried+=("$1")
+    [ "$n" -lt $AT_ONCE ] || wait_for_try $((n - AT_ONCE))
+    OUT=$WORK/uclient-$n.out "${@:2}" &
+    pids[n]=$!
+}
+
+wait_for_try() {
+    [ -z "${statuses[$1]:-}" ] || return
+    wait "${pids[$1]}"
+    statuses[$1]=$?
+}
+
+settle() {
+    local n
+    for n in "${!tried[@]}"; do
+        wait_for_try "$n"
+        if [ "${statuses[n]}" -eq 0 ]; then
+            pass "${tried[n]}"
+        else
+            fail "${tried[n]}" "$WORK/uclient-$n.out"
+        fi
+    done
+    tried=() pids=() statuses=()
+}
+
+totals_are() {
+    # The last totals line sums all clients up; the ones before are progress.
+    grep -E 'start_mclient: tot_send_msgs=' "$OUT" | tail -n 1 |
+        grep -q "tot_send_msgs=$1, tot_recv_msgs=$2\$"
 }
 
 # calls NAME DUE ARGS...: DUE messages in all are to come back, and none is lost.
-calls() {
-    local name=$1 due=$2 status
-    shift 2
-    uclient -u "$USER_NAME" -w "$USER_PASSWORD" "$@"
-    status=$?
-    # The last totals line sums all clients up; the ones before are progress.
-    if [ $status -eq 0 ] &&
-        grep -q 'Total lost packets 0 ' "$WORK/uclient.out" &&
-        grep -E 'start_mclient: tot_send_msgs=' "$WORK/uclient.out" | tail -n 1 |
-        grep -q "tot_send_msgs=$due, tot_recv_msgs=$due\$"; then
-        pass "$name"
-    else
-        echo "# exit status $status"
-        fail "$name" "$WORK/uclient.out"
-    fi
+calls() { try "$1" calls_well "${@:2}"; }
+calls_well() {
+    uclient -u "$USER_NAME" -w "$USER_PASSWORD" "${@:2}" &&
+        grep -q 'Total lost packets 0 ' "$OUT" && totals_are "$1" "$1"
 }
 
 # passive NAME ARGS...: here the tool counts what it sent into both ends of a connection,
 # and receives at one: half is all there is, with every server.
-passive() {
-    local name=$1 status
-    shift
-    uclient -P -u "$USER_NAME" -w "$USER_PASSWORD" "$@"
-    status=$?
-    if [ $status -eq 0 ] &&
-        grep -E 'start_mclient: tot_send_msgs=' "$WORK/uclient.out" | tail -n 1 |
-        grep -q "tot_send_msgs=$((2 * N)), tot_recv_msgs=$N\$"; then
-        pass "$name"
-    else
-        echo "# exit status $status"
-        fail "$name" "$WORK/uclient.out"
-    fi
+passive() { try "$1" is_called "${@:2}"; }
+is_called() {
+    uclient -P -u "$USER_NAME" -w "$USER_PASSWORD" "$@" && totals_are $((2 * N)) $N
 }
 
 # refused NAME ARGS...: the tool gives up by itself (not by our timeout) and received nothing.
-refused() {
-    local name=$1 status
-    shift
+refused() { try "$1" is_refused "${@:2}"; }
+is_refused() {
+    local status
     uclient "$@"
     status=$?
-    if [ $status -ne 0 ] && [ $status -ne 124 ] && ! grep -q tot_recv_msgs= "$WORK/uclient.out" &&
-        grep -q 'Cannot complete Allocation' "$WORK/uclient.out"; then
-        pass "$name"
-    else
-        echo "# exit status $status"
-        fail "$name" "$WORK/uclient.out"
-    fi
+    [ $status -ne 0 ] && [ $status -ne 124 ] && ! grep -q tot_recv_msgs= "$OUT" &&
+        grep -q 'Cannot complete Allocation' "$OUT"
 }
 
 start_background turnutils_peer -L 127.0.0.3 -p 3480
@@ -133,15 +146,14 @@ else
 fi
 
 # The tool as it is: of eight numbers drawn from 0x4000-0x7FFF, nearly always one is beyond.
-for try in 1 2 3; do
-    channels='' uclient -u "$USER_NAME" -w "$USER_PASSWORD" -m 8 -c "${plain[@]}" "${echo_peer[@]}" 127.0.0.1
-    grep -q 'channel bind: error 400' "$WORK/uclient.out" && break
-done
-if grep -q 'channel bind: error 400' "$WORK/uclient.out"; then
-    pass "a channel number beyond 0x4FFF is refused with 400"
-else
-    fail "a channel number beyond 0x4FFF is refused with 400" "$WORK/uclient.out"
-fi
+draws_too_high() {
+    for _ in 1 2 3; do
+        channels='' uclient -u "$USER_NAME" -w "$USER_PASSWORD" -m 8 -c "${plain[@]}" "${echo_peer[@]}" 127.0.0.1
+        grep -q 'channel bind: error 400' "$OUT" && return
+    done
+    return 1
+}
+try "a channel number beyond 0x4FFF is refused with 400" draws_too_high
 
 refused "a wrong password gets no allocation, UDP" \
     -u "$USER_NAME" -w wrong "${plain[@]}" "${echo_peer[@]}" 127.0.0.1
@@ -149,6 +161,7 @@ refused "a wrong password gets no allocation, TLS" \
     -u "$USER_NAME" -w wrong "${secure[@]}" -t -S "${echo_peer[@]}" 127.0.0.1
 refused "an unknown user gets no allocation" \
     -u mallory -w "$USER_PASSWORD" "${plain[@]}" "${echo_peer[@]}" 127.0.0.1
+settle
 
 if timeout -k 5 20 turnutils_stunclient -p $PORT 127.0.0.1 >"$WORK/stun.out" 2>&1 &&
     grep -q 'UDP reflexive addr: 127.0.0.1:' "$WORK/stun.out"; then
@@ -160,20 +173,16 @@ relay_stop
 
 # The tool makes its own ephemeral credentials from the secret, as a web service would.
 COTURN_CREDENTIALS=secret relay_start
-rest() {
-    local name=$1
-    shift
+rest() { try "$1" rest_calls_well "${@:2}"; }
+rest_calls_well() {
     uclient -c -u "$USER_NAME" -W "$SECRET" "${plain[@]}" "${echo_peer[@]}" "$@" 127.0.0.1
-    if grep -q "tot_send_msgs=$both, tot_recv_msgs=$both\$" "$WORK/uclient.out"; then
-        pass "$name"
-    else
-        fail "$name" "$WORK/uclient.out"
-    fi
+    totals_are $both $both
 }
 rest "ephemeral credentials (TURN REST), UDP"
 rest "ephemeral credentials (TURN REST), TCP" -t
 refused "ephemeral credentials made with another secret" \
     -c -u "$USER_NAME" -W 0ddba11 "${plain[@]}" "${echo_peer[@]}" 127.0.0.1
+settle
 relay_stop
 
 finish
