@@ -508,23 +508,33 @@ def talk():
 
 @attempt
 def keep_talking():
-    """Until SIGTERM, by every means, and whatever happens."""
+    """Until SIGTERM, by every means, and whatever happens. Datagrams come from the same ports while they
+    are answered: a new one each time would use up what the relay gives to a user."""
     ends = []
     signal.signal(signal.SIGTERM, lambda *_: ends.append(1))
     n = dict.fromkeys(("answered", "other"), 0)
+    ways = [(kind, address) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)
+            for address in (PEER, PEER6)]
+    kept = {}
     print("talking", flush=True)
     while not ends:
-        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-            for address in (PEER, PEER6):
-                try:
-                    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET,
-                                       kind) as s:
-                        s.settimeout(0.3)
-                        s.connect((address, ECHO_PORT))
-                        s.send(PAYLOAD)
-                        n["answered" if s.recv(100) else "other"] += 1
-                except OSError:
-                    n["other"] += 1
+        for kind, address in ways:
+            s = kept.pop((kind, address), None)
+            try:
+                if s is None:
+                    s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
+                    s.settimeout(0.3)
+                    s.connect((address, ECHO_PORT))
+                s.send(PAYLOAD)
+                n["answered" if s.recv(100) else "other"] += 1
+            except OSError:
+                n["other"] += 1
+                s.close()
+                continue
+            if kind == socket.SOCK_DGRAM:
+                kept[kind, address] = s
+            else:
+                s.close()
         print(f"so far\t{n['answered']} {n['other']}", flush=True)
     return "ended"
 
