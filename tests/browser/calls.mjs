@@ -1,11 +1,14 @@
 // What the suites of calls out of the laptop share: the peer beyond the relay, and what the wire
 // and that peer may get to see. The names of lib.sh's network come by the environment.
 
-import { check, launchChromium } from "./checks.mjs";
+import { execFileSync } from "node:child_process";
+import { N_MESSAGES, check, launchChromium } from "./checks.mjs";
+import { finishCall } from "./page.mjs";
 import { packets, payloadBytes, startCapture } from "./capture.mjs";
 
 const {
-  RELAY_ADDRESS: relay, FAR_ADDRESS: far, ROUTER_ADDRESS: router, ROUTER, FAR, WORK, MEDIA_PORT,
+  RELAY_ADDRESS: relay, FAR_ADDRESS: far, ROUTER_ADDRESS: router, LAPTOP_ADDRESS: laptop,
+  ROUTER, FAR, LAPTOP, WORK, MEDIA_PORT,
 } = process.env;
 // Camera and messages of one call are some hundred kilobytes.
 const MIN_MEDIA_BYTES = 60000;
@@ -80,6 +83,39 @@ export function checkView(name, side, result) {
   check(`${name}: ${side} knows and uses no address for the other but the relay's`,
     result.remoteAddress === relay &&
     result.remoteAddresses.every((address) => address === relay), result);
+}
+
+// --- another network ------------------------------------------------------------------------
+
+const elsewhere = "10.99.0.3";
+
+// What a network does to a laptop that comes to it: another address, and the old one gone.
+function readdress(from, to) {
+  execFileSync("nsenter", ["--target", LAPTOP, "--net", "sh", "-ec",
+    `ip addr del ${from}/24 dev uplink; ip addr add ${to}/24 dev uplink
+    ip route add default via ${router}`]);
+}
+
+// The laptop changes networks in the middle of a call, which nobody restarts. `before` is what the
+// page and its peer have seen of it so far. Return: what the peer has seen in the end.
+export async function moveInCall(name, page, peerPage, before) {
+  readdress(laptop, elsewhere);
+  const after = await Promise.all([page, peerPage].map((side, i) => side.evaluate(finishCall, {
+    answer: null, minFrames: before[i].framesDecoded + 100, nMessages: N_MESSAGES, timeoutMs: 25000,
+  })));
+  for (const [i, side] of ["the protected page", "the peer"].entries())
+    check(`${name}: the call goes on: ${side} decodes 100 more frames`,
+      after[i].framesDecoded > before[i].framesDecoded + 100 && after[i].state === "connected",
+      [before[i], after[i]]);
+  check(`${name}: the peer has the other at the address and port that it had before`,
+    after[1].remotePort > 0 && after[1].remotePort === before[1].remotePort, [before[1], after[1]]);
+  return after[1];
+}
+
+export function moveBack(name, { uplink }) {
+  const bytes = payloadBytes(uplink, `udp and src host ${elsewhere} and dst host ${relay}`);
+  check(`${name}: its media leaves by the new address`, bytes > 30000, { bytes });
+  readdress(elsewhere, laptop);
 }
 
 export async function captured(name, body) {

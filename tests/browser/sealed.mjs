@@ -11,7 +11,9 @@ import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { openCall, finishCall, gatherOnly } from "./page.mjs";
 import { N_MESSAGES, WANTED, addressesIn, check, checkMedia, exitStatus } from "./checks.mjs";
-import { captured, checkMediaOnWire, openPeer, withPeer } from "./calls.mjs";
+import {
+  captured, checkMediaOnWire, moveBack, moveInCall, openPeer, withPeer,
+} from "./calls.mjs";
 import { packets, startCapture } from "./capture.mjs";
 import { checkCall as checkTestCall, checkPrivate, testCall, verdict } from "./leak_check.mjs";
 
@@ -162,6 +164,11 @@ async function plainCall(name, page, peerPage) {
   checkView(name, result.theirs, relay);
 }
 
+async function movedCall(name, page, peerPage) {
+  const { ours, theirs } = await call(page, peerPage, STUN);
+  checkView(name, await moveInCall(name, page, peerPage, [ours, theirs]), relay);
+}
+
 async function turnCall(name, page, peerPage, transport) {
   const servers = [{ urls: `turn:${turnServer}:3478?transport=${transport}`, username, credential }];
   const result = await call(page, peerPage, { servers, policy: "relay" });
@@ -191,6 +198,11 @@ async function everyCall(page, peerBrowser, picture) {
     checkMediaOnWire(name, captures, transport);
   }
   await page.screenshot({ path: `${PERSON}/${picture}.png` });
+  moveBack("another network", await captured("another network", async () => {
+    const peerPage = await openPeer(peerBrowser);
+    await timed("another network", () => movedCall("another network", page, peerPage));
+    await peerPage.context().close();
+  }));
 }
 
 // `run` has said where: the page that the seal has of its own, as a person would open it.
