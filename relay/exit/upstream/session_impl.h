@@ -139,7 +139,7 @@ struct session {
     /* the allocation */
     bool ask_v4, ask_v6;               /* families still hoped for */
     enum exit_result lost_v4, lost_v6; /* why one is not */
-    bool ask_dont_fragment, has_dont_fragment;
+    bool ask_dont_fragment, has_dont_fragment, ask_ticket;
     struct addr alternate; /* of a redirection that was not proven */
     struct assoc_opened opened;
     bool refreshing, sampling;              /* a question is under way; a sample is */
@@ -151,7 +151,6 @@ struct session {
     uint64_t unheard_ns; /* the first that was sent since we last heard something; 0: none */
 
     /* mobility */
-    bool ask_ticket;
     uint8_t ticket[SESSION_TICKET];
     size_t ticket_len;               /* 0: none, it cannot move */
     struct session_ended moving_for; /* why it is MOVING, and why it ends if nothing helps */
