@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/base/cursor.h"
+#include "relay/turn/mobility.h"
 #include "tests/support/turn_world.h"
 
 /* ---- credentials ---- */
@@ -310,6 +311,17 @@ unsigned int ask_connection_bind(struct fake_client *fc, const struct login *log
     if (reply->msg.class == STUN_ERROR)
         ck_assert(stun_get_error(&reply->msg, &reply->code));
     return reply->code;
+}
+
+struct ticket reply_ticket(const struct reply *reply)
+{
+    struct ticket t = {0};
+    const uint8_t *value = stun_get(&reply->msg, STUN_MOBILITY_TICKET, &t.len);
+
+    ck_assert_ptr_nonnull(value);
+    ck_assert_uint_eq(t.len, MOBILITY_TICKET_LEN);
+    memcpy(t.bytes, value, t.len);
+    return t;
 }
 
 uint32_t reply_u32(const struct reply *reply, enum stun_attr attr)

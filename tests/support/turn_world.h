@@ -149,6 +149,12 @@ void give_channel_data(struct fake_client *fc, unsigned int number, const void *
     } while (0)
 
 uint32_t reply_u32(const struct reply *reply, enum stun_attr attr);
+/* The MOBILITY-TICKET, which must be there; longer and shorter ones are for tests to make. */
+struct ticket {
+    uint8_t bytes[64];
+    size_t len;
+};
+struct ticket reply_ticket(const struct reply *reply);
 struct addr reply_addr(const struct reply *reply, enum stun_attr attr);
 
 /* Whether the IP's bytes are in the message, plain or XORed as STUN does. */

@@ -12,11 +12,6 @@ static struct world *w;
 static struct fake_client *home, *away, *third;
 static struct login alice;
 
-struct ticket {
-    uint8_t bytes[64];
-    size_t len;
-};
-
 static void setup(void)
 {
     w = world_new();
@@ -29,17 +24,6 @@ static void setup(void)
 static void teardown(void)
 {
     world_free(w);
-}
-
-static struct ticket ticket_of(const struct reply *reply)
-{
-    struct ticket t = {0};
-    const uint8_t *value = stun_get(&reply->msg, STUN_MOBILITY_TICKET, &t.len);
-
-    ck_assert_ptr_nonnull(value);
-    ck_assert_uint_eq(t.len, MOBILITY_TICKET_LEN);
-    memcpy(t.bytes, value, t.len);
-    return t;
 }
 
 static unsigned int ask_mobile(struct fake_client *fc, const struct login *login,
@@ -59,7 +43,7 @@ static struct ticket allocate(struct fake_client *fc, const struct login *login)
     struct ticket t;
 
     ck_assert_uint_eq(ask_mobile(fc, login, "", 0, &reply), 0);
-    t = ticket_of(&reply);
+    t = reply_ticket(&reply);
     ck_assert_uint_eq(ask_channel(fc, login, 0x4001, PEER), 0);
     fake_client_forget(fc);
     return t;
@@ -87,7 +71,7 @@ static struct ticket move(struct fake_client *fc, const struct ticket *t)
 
     ck_assert_uint_eq(ask_move(fc, "alice", "wonderland", t, 600, &reply), 0);
     ck_assert_uint_eq(reply_u32(&reply, STUN_LIFETIME), 600);
-    return ticket_of(&reply);
+    return reply_ticket(&reply);
 }
 
 /* What a peer sends arrives at `fc`, and nowhere else. */

@@ -86,21 +86,6 @@ static void deliver(void)
     event_base_loop(base, EVLOOP_NONBLOCK);
 }
 
-struct ticket {
-    uint8_t bytes[64];
-    size_t len;
-};
-
-static struct ticket ticket_of(const struct reply *reply)
-{
-    struct ticket t = {0};
-    const uint8_t *value = stun_get(&reply->msg, STUN_MOBILITY_TICKET, &t.len);
-
-    ck_assert_ptr_nonnull(value);
-    memcpy(t.bytes, value, t.len);
-    return t;
-}
-
 static struct ticket allocate(void)
 {
     struct reply reply;
@@ -110,7 +95,7 @@ static struct ticket allocate(void)
     stun_put(&r.b, STUN_MOBILITY_TICKET, "", 0);
     ck_assert_uint_eq(ask(home, &r, &login, &reply), 0);
     ck_assert_uint_eq(ask_channel(home, &login, 0x4001, PEER), 0);
-    return ticket_of(&reply);
+    return reply_ticket(&reply);
 }
 
 /* The answer comes with the letters. Return: the error code. */
@@ -136,7 +121,7 @@ static void moved(struct ticket *t)
     struct reply reply;
 
     ck_assert_uint_eq(move(away, t, &reply), 0);
-    *t = ticket_of(&reply);
+    *t = reply_ticket(&reply);
     give_channel_data(away, 0x4001, "up", 2);
     deliver();
     fake_client_forget(away);
@@ -275,7 +260,7 @@ START_TEST(it_may_move_on_to_a_third_worker_and_to_the_first)
 
     moved(&t);
     ck_assert_uint_eq(move(third, &t, &reply), 0);
-    t = ticket_of(&reply);
+    t = reply_ticket(&reply);
     ck_assert_uint_eq(roam_n_guests(roams[1]), 2);
     fake_exit_datagram(w->exit.last, PEER, "x", 1);
     deliver();
