@@ -129,7 +129,8 @@ bool session_wants_link(const struct session *s, uint64_t now_ns);
 void session_move(struct session *s, struct link *link, struct cred *cred, uint64_t now_ns);
 
 /* Asks now whether the relay is there, unless that is being asked: one that is gone is given up
- * within 14 s from here, and a stream whose relay is silent has no other way to hear of it. */
+ * within 14 s from here (7 s where the allocation can move), and a stream whose relay is silent has
+ * no other way to hear of it. */
 void session_probe(struct session *s, uint64_t now_ns);
 
 /* Asks for a permission now, so that a first datagram, or a peer's, need not wait. Return: EXIT_OK

@@ -8,7 +8,9 @@
  * a Binding as if nothing had happened, and to a Refresh says 437.
  *
  * Two of them without an answer, and without anything else heard meanwhile, and the relay is
- * given up: 16 s after the silence began, 20 s over a stream, whose output may queue.
+ * given up: 16 s after the silence began, 20 s over a stream, whose output may queue. One is
+ * enough, 11 s and 13 s, where the allocation can go on over another way (session_move.c): then
+ * nothing is lost by a mistake, and a NAT that has forgotten us is what it mostly is.
  *
  * While datagrams flow, none of these has a reason to be sent, and nobody would know how the way
  * is just when a call depends on it. So with a busy peer there are samples, every two seconds:
@@ -317,7 +319,7 @@ static void refresh_unanswered(struct session *s, uint64_t sent_ns, uint64_t now
         s->refresh_ns = now_ns;
         return;
     }
-    if (++s->n_unheard >= UNHEARD_MAX)
+    if (++s->n_unheard >= (session_can_move(s, now_ns) ? 1 : UNHEARD_MAX))
         session_lose_way(s, &silence, now_ns);
     else
         s->refresh_ns = now_ns;

@@ -216,6 +216,8 @@ void session_deallocate(struct session *s);
 
 /* The MOBILITY-TICKET of a success, or none. */
 void session_take_ticket(struct session *s, const struct stun_msg *msg);
+/* LIVE, with a ticket, and an owner who can bring another link. */
+bool session_can_move(const struct session *s, uint64_t now_ns);
 /* The link is closed, or leads nowhere any more: it is freed and the session MOVING, or ended. */
 void session_lose_way(struct session *s, const struct session_ended *ended, uint64_t now_ns);
 /* The link is open. */

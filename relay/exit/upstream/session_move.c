@@ -156,7 +156,7 @@ void session_move(struct session *s, struct link *link, struct cred *cred, uint6
 
 /* ---- the way is gone ---- */
 
-static bool can_move(const struct session *s, uint64_t now_ns)
+bool session_can_move(const struct session *s, uint64_t now_ns)
 {
     return s->state == SESSION_LIVE && s->ticket_len > 0 && s->events->on_moving &&
            now_ns < s->expires_ns;
@@ -168,7 +168,7 @@ void session_lose_way(struct session *s, const struct session_ended *ended, uint
         move_drop_link(s, now_ns);
         return;
     }
-    if (!can_move(s, now_ns)) {
+    if (!session_can_move(s, now_ns)) {
         session_end(s, ended);
         return;
     }

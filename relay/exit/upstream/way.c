@@ -3,8 +3,8 @@
  *
  * A laptop that comes to another network loses its address, and nobody tells its sockets: they
  * go on sending from an address that nothing comes back to, and only the relay's silence shows
- * it, 16 s later. An address that is not ours any more can be seen at once: nothing can be bound
- * to it. POSIX has no other way to ask, and this one needs no privilege and sends nothing.
+ * it, 11 s later at best. An address that is not ours any more can be seen at once: nothing can be
+ * bound to it. POSIX has no other way to ask, and this one needs no privilege and sends nothing.
  *
  * So once a second each link is looked at, and fails if it has lost its way so.
  */
