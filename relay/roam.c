@@ -9,7 +9,6 @@
 
 struct roam {
     struct roam_params params;
-    struct turn *turn;
     struct hash_table visitors, guests;
     uint64_t next_id;
     struct list heard; /* letters whose bytes wait for the flush */
@@ -22,18 +21,22 @@ struct visit_id {
     uint64_t number;
 };
 
-struct visitor {
-    struct hash_node node; /* roam->visitors */
+/* One side of it. */
+struct visit {
+    struct hash_node node; /* roam->visitors or roam->guests */
     struct visit_id id;
+};
+
+struct visitor {
+    struct visit visit;
     unsigned int at; /* the worker with the allocation */
     struct client *client;
 };
 
 struct guest {
     struct client client;
-    struct hash_node node; /* roam->guests */
+    struct visit visit;
     struct roam *roam;
-    struct visit_id id;
     bool is_heard; /* a message of its is being handled: its memory must outlive that */
     bool has_left; /* the other side knows */
 };
@@ -47,6 +50,34 @@ struct roam_letter {
     size_t len;
     uint8_t data[];
 };
+
+/* ---- visits ---- */
+
+static uint64_t visit_hash(const struct visit_id *id)
+{
+    const uint64_t key[2] = {id->worker, id->number};
+
+    return hash_bytes(key, sizeof(key));
+}
+
+static void visit_begin(struct hash_table *table, struct visit *visit, const struct visit_id *id)
+{
+    visit->id = *id;
+    hash_insert(table, &visit->node, visit_hash(id));
+}
+
+static struct visit *visit_find(const struct hash_table *table, const struct visit_id *id)
+{
+    uint64_t hash = visit_hash(id);
+
+    for (struct hash_node *n = hash_first(table, hash); n; n = hash_next(n, hash)) {
+        struct visit *visit = hash_entry(n, struct visit, node);
+
+        if (visit->id.worker == id->worker && visit->id.number == id->number)
+            return visit;
+    }
+    return NULL;
+}
 
 /* ---- letters ---- */
 
@@ -98,31 +129,18 @@ static void roam_post_end(const struct roam *roam, unsigned int to, const struct
 
 /* ---- where the client is ---- */
 
-static uint64_t visit_hash(const struct visit_id *id)
-{
-    const uint64_t key[2] = {id->worker, id->number};
-
-    return hash_bytes(key, sizeof(key));
-}
-
 static struct visitor *visitor_find(const struct roam *roam, const struct visit_id *id)
 {
-    uint64_t hash = visit_hash(id);
+    struct visit *visit = visit_find(&roam->visitors, id);
 
-    for (struct hash_node *n = hash_first(&roam->visitors, hash); n; n = hash_next(n, hash)) {
-        struct visitor *v = hash_entry(n, struct visitor, node);
-
-        if (v->id.number == id->number)
-            return v;
-    }
-    return NULL;
+    return visit ? hash_entry(visit, struct visitor, visit) : NULL;
 }
 
 static void visitor_free(struct roam *roam, struct visitor *v)
 {
     struct client *client = v->client;
 
-    hash_remove(&roam->visitors, &v->node);
+    hash_remove(&roam->visitors, &v->visit.node);
     free(v);
     client->away = NULL;
     client->ops->release(client);
@@ -132,25 +150,26 @@ static struct visitor *visitor_new(struct roam *roam, unsigned int to, struct cl
 {
     struct visitor *v = calloc(1, sizeof(*v));
     struct client *kept = v ? client->ops->keep(client) : NULL;
+    struct visit_id id;
 
     if (!kept) {
         free(v);
         return NULL;
     }
-    v->id = (struct visit_id){.worker = roam->params.worker, .number = ++roam->next_id};
     v->at = to;
     v->client = kept;
     kept->away = v;
-    hash_insert(&roam->visitors, &v->node, visit_hash(&v->id));
+    id = (struct visit_id){.worker = roam->params.worker, .number = ++roam->next_id};
+    visit_begin(&roam->visitors, &v->visit, &id);
     return v;
 }
 
 static void guest_on_message(struct letter *letter);
 static void guest_on_left(struct letter *letter);
 
-bool roam_visit(void *arg, unsigned int to, struct client *client, const uint8_t *data, size_t len)
+bool roam_visit(struct roam *roam, unsigned int to, struct client *client, const uint8_t *data,
+                size_t len)
 {
-    struct roam *roam = arg;
     struct visitor *v = client->away;
     bool is_first = !v;
     struct roam_letter *l;
@@ -161,7 +180,7 @@ bool roam_visit(void *arg, unsigned int to, struct client *client, const uint8_t
         v = visitor_new(roam, to, client);
     if (!v)
         return false;
-    l = roam_letter_new(roam, v->at, &v->id, guest_on_message, len);
+    l = roam_letter_new(roam, v->at, &v->visit.id, guest_on_message, len);
     if (!l) {
         if (is_first)
             visitor_free(roam, v);
@@ -177,11 +196,10 @@ bool roam_visit(void *arg, unsigned int to, struct client *client, const uint8_t
     return true;
 }
 
-void roam_leave(void *arg, struct client *client)
+void roam_leave(struct roam *roam, struct client *client)
 {
-    struct roam *roam = arg;
     struct visitor *v = client->away;
-    const struct visit_id id = v->id;
+    const struct visit_id id = v->visit.id;
     unsigned int at = v->at;
 
     visitor_free(roam, v);
@@ -217,22 +235,16 @@ static struct guest *guest_of(struct client *client)
 
 static struct guest *guest_find(const struct roam *roam, const struct visit_id *id)
 {
-    uint64_t hash = visit_hash(id);
+    struct visit *visit = visit_find(&roam->guests, id);
 
-    for (struct hash_node *n = hash_first(&roam->guests, hash); n; n = hash_next(n, hash)) {
-        struct guest *g = hash_entry(n, struct guest, node);
-
-        if (g->id.worker == id->worker && g->id.number == id->number)
-            return g;
-    }
-    return NULL;
+    return visit ? hash_entry(visit, struct guest, visit) : NULL;
 }
 
 static void guest_free(struct guest *g)
 {
     if (!g->has_left)
-        roam_post_end(g->roam, g->id.worker, &g->id, visitor_on_end);
-    hash_remove(&g->roam->guests, &g->node);
+        roam_post_end(g->roam, g->visit.id.worker, &g->visit.id, visitor_on_end);
+    hash_remove(&g->roam->guests, &g->visit.node);
     free(g);
 }
 
@@ -244,7 +256,7 @@ static void guest_send(struct client *client, const void *header, size_t header_
 
     if (g->has_left)
         return;
-    l = roam_letter_new(g->roam, g->id.worker, &g->id, visitor_on_message,
+    l = roam_letter_new(g->roam, g->visit.id.worker, &g->visit.id, visitor_on_message,
                         header_len + payload_len + n_padding);
     if (!l) {
         counter_add(&g->roam->params.counters->drop_send, 1);
@@ -295,10 +307,9 @@ static struct guest *guest_new(struct roam *roam, const struct roam_letter *l)
     if (!g)
         return NULL;
     g->roam = roam;
-    g->id = l->id;
     g->client = l->like;
     g->client.ops = &guest_ops;
-    hash_insert(&roam->guests, &g->node, visit_hash(&g->id));
+    visit_begin(&roam->guests, &g->visit, &l->id);
     return g;
 }
 
@@ -327,7 +338,7 @@ static void guest_on_message(struct letter *letter)
     }
     list_append(&roam->heard, &l->letter.link);
     g->is_heard = true;
-    (void)turn_on_message(roam->turn, &g->client, l->data, l->len, clock_now_ns());
+    (void)turn_on_message(roam->params.turn, &g->client, l->data, l->len, clock_now_ns());
     guest_done(g);
 }
 
@@ -341,7 +352,7 @@ static void guest_on_left(struct letter *letter)
         return;
     g->has_left = true;
     g->is_heard = true;
-    turn_on_closed(g->roam->turn, &g->client);
+    turn_on_closed(g->roam->params.turn, &g->client);
     guest_done(g);
 }
 
@@ -373,11 +384,6 @@ struct roam *roam_new(const struct roam_params *params)
     return roam;
 }
 
-void roam_set_turn(struct roam *roam, struct turn *turn)
-{
-    roam->turn = turn;
-}
-
 void roam_close(struct roam *roam)
 {
     if (roam)
@@ -392,7 +398,7 @@ void roam_free(struct roam *roam)
     roam_flushed(roam);
     for (size_t i = 0; i < roam->visitors.n_buckets; i++)
         while (roam->visitors.buckets[i])
-            visitor_free(roam, hash_entry(roam->visitors.buckets[i], struct visitor, node));
+            visitor_free(roam, hash_entry(roam->visitors.buckets[i], struct visitor, visit.node));
     hash_deinit(&roam->visitors);
     hash_deinit(&roam->guests);
     free(roam);

@@ -37,23 +37,23 @@ struct roam_params {
     unsigned int worker; /* our index in `all` */
     struct roam **all;   /* of all workers; borrowed */
     struct mailbox *mailbox;
+    struct turn *turn; /* where guests' messages go */
     struct counters *counters;
 };
 
 /* Puts itself into params->all. Return: NULL when memory is short. */
 struct roam *roam_new(const struct roam_params *params);
-/* Where guests' messages go; before the first. */
-void roam_set_turn(struct roam *roam, struct turn *turn);
 /* Nothing is posted from now on: the workers are being freed. NULL is fine. */
 void roam_close(struct roam *roam);
 /* Lets visitors go; guests must have gone, with their allocations. NULL is fine. */
 void roam_free(struct roam *roam);
 
-/* turn_params.visit, with the roam as `arg`: `data` goes to worker `to`, or to where the client
- * is visiting already. */
-bool roam_visit(void *arg, unsigned int to, struct client *client, const uint8_t *data, size_t len);
-/* turn_params.leave: the transport of a visiting client is gone. */
-void roam_leave(void *arg, struct client *client);
+/* What turn_params.visit is for: `data` goes to worker `to`, or to where the client is visiting
+ * already. */
+bool roam_visit(struct roam *roam, unsigned int to, struct client *client, const uint8_t *data,
+                size_t len);
+/* What turn_params.leave is for: the transport of a visiting client is gone. */
+void roam_leave(struct roam *roam, struct client *client);
 
 /* The worker has flushed: what guests sent is not referenced any more. */
 void roam_flushed(struct roam *roam);

@@ -380,7 +380,7 @@ static int worker_init_turn(struct worker *w)
         .leave = worker_leave,
         .arg = w,
     };
-    const struct roam_params roam = {
+    struct roam_params roam = {
         .worker = w->index,
         .all = w->shared->roams,
         .mailbox = w->mailbox,
@@ -389,12 +389,9 @@ static int worker_init_turn(struct worker *w)
 
     w->exit = direct_exit_new(&direct);
     params.exit = w->exit;
-    w->turn = w->exit ? turn_new(&params) : NULL;
+    roam.turn = w->turn = w->exit ? turn_new(&params) : NULL;
     w->roam = w->turn ? roam_new(&roam) : NULL;
-    if (!w->roam)
-        return -ENOMEM;
-    roam_set_turn(w->roam, w->turn);
-    return 0;
+    return w->roam ? 0 : -ENOMEM;
 }
 
 static int worker_init_listen(struct worker *w, struct conf_listen *listen, size_t n_listen,

@@ -29,6 +29,21 @@ static void station_on_read(void *arg)
     roam_flushed(*roam);
 }
 
+static bool station_visit(void *arg, unsigned int to, struct client *client, const uint8_t *data,
+                          size_t len)
+{
+    struct roam **roam = arg;
+
+    return roam_visit(*roam, to, client, data, len);
+}
+
+static void station_leave(void *arg, struct client *client)
+{
+    struct roam **roam = arg;
+
+    roam_leave(*roam, client);
+}
+
 static void station_init(unsigned int i)
 {
     struct station *st = &stations[i];
@@ -39,16 +54,16 @@ static void station_init(unsigned int i)
         .quota = w->quota,
         .rate = w->rate,
         .counters = &w->counters,
-        .visit = roam_visit,
-        .leave = roam_leave,
+        .visit = station_visit,
+        .leave = station_leave,
+        .arg = &roams[i],
     };
     struct roam_params roam = {.worker = i, .all = roams, .counters = &w->counters};
 
     st->mailbox = roam.mailbox = mailbox_new(base, station_on_read, &roams[i]);
-    params.arg = roam_new(&roam);
-    st->turn = turn_new(&params);
+    st->turn = roam.turn = turn_new(&params);
     turn_set_settings(st->turn, w->conf, w->auth);
-    roam_set_turn(roams[i], st->turn);
+    ck_assert_ptr_nonnull(roam_new(&roam));
 }
 
 static void setup(void)
