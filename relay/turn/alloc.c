@@ -53,23 +53,33 @@ static void alloc_count_client(struct turn *turn, const struct client *client, b
         counter_sub(gauges[client->transport], 1);
 }
 
-void alloc_set_client(struct alloc *alloc, struct client *client)
+/* `client` is kept. */
+static void alloc_hold(struct alloc *alloc, struct client *client)
 {
-    struct client *old = alloc->client;
-
-    alloc_count_client(alloc->turn, old, false);
     alloc->client = client;
     client->alloc = alloc;
     client->id = alloc->id;
     alloc_count_client(alloc->turn, client, true);
-    old->alloc = NULL;
-    old->ops->release(old);
+}
+
+static void alloc_let_go(struct alloc *alloc)
+{
+    struct client *client = alloc->client;
+
+    alloc_count_client(alloc->turn, client, false);
+    client->alloc = NULL;
+    client->ops->release(client);
+}
+
+void alloc_set_client(struct alloc *alloc, struct client *client)
+{
+    alloc_let_go(alloc);
+    alloc_hold(alloc, client);
 }
 
 void alloc_free(struct alloc *alloc)
 {
     struct turn *turn = alloc->turn;
-    struct client *client = alloc->client;
 
     tcp_end(alloc);
     mobility_end(alloc);
@@ -79,7 +89,7 @@ void alloc_free(struct alloc *alloc)
     list_remove(&alloc->link);
     turn->n_allocs--;
     counter_sub(&turn->params.counters->allocations, 1);
-    alloc_count_client(turn, client, false);
+    alloc_let_go(alloc);
     log_debug("allocation %llu ended", (unsigned long long)alloc->id);
     admission_deinit(alloc);
     perm_deinit(&alloc->perms);
@@ -87,8 +97,6 @@ void alloc_free(struct alloc *alloc)
     OPENSSL_clear_free(alloc->answer, sizeof(*alloc->answer));
     free(alloc->user);
     free(alloc);
-    client->alloc = NULL;
-    client->ops->release(client);
 }
 
 /* Makes the allocation and its hold on the client; the charge is taken by the caller. */
@@ -96,14 +104,15 @@ static struct alloc *alloc_new(struct request *req, struct quota_charge *charge)
 {
     struct turn *turn = req->turn;
     struct alloc *alloc = calloc(1, sizeof(*alloc));
+    struct client *client = NULL;
 
     if (!alloc)
         return NULL;
     alloc->answer = malloc(sizeof(*alloc->answer));
     alloc->user = malloc(req->who.name_len + 1);
     if (alloc->answer && alloc->user)
-        alloc->client = req->client->ops->keep(req->client);
-    if (!alloc->client) {
+        client = req->client->ops->keep(req->client);
+    if (!client) {
         free(alloc->answer);
         free(alloc->user);
         free(alloc);
@@ -124,9 +133,7 @@ static struct alloc *alloc_new(struct request *req, struct quota_charge *charge)
     list_append(&turn->allocs, &alloc->link);
     turn->n_allocs++;
     counter_add(&turn->params.counters->allocations, 1);
-    alloc_count_client(turn, alloc->client, true);
-    alloc->client->alloc = alloc;
-    alloc->client->id = alloc->id;
+    alloc_hold(alloc, client);
     return alloc;
 }
 
@@ -390,10 +397,8 @@ static void alloc_on_open(void *user, const struct assoc_opened *opened)
     log_debug("allocation %llu made over %s for user \"%s\" at %s", (unsigned long long)alloc->id,
               names[alloc->client->transport], log_text(alloc->user, alloc->user_len, text),
               addr_logged(&alloc->client->remote, from));
-    /* Without randomness it is one that cannot move, which the client sees by the missing ticket.
-     */
     if (alloc->mobile)
-        (void)mobility_begin(alloc);
+        mobility_begin(alloc);
     allocate_succeed(alloc, opened);
     OPENSSL_clear_free(alloc->answer, sizeof(*alloc->answer));
     alloc->answer = NULL;

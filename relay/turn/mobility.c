@@ -93,14 +93,12 @@ unsigned int mobility_read(const struct request *req, bool *ret)
     return req->turn->conf->mobility ? 0 : 405;
 }
 
-bool mobility_begin(struct alloc *alloc)
+void mobility_begin(struct alloc *alloc)
 {
     uint8_t bytes[MOBILITY_TICKET_LEN];
 
-    if (!ticket_draw(alloc->turn, bytes))
-        return false;
-    ticket_give(alloc->turn, &alloc->mobility.here, alloc, bytes);
-    return true;
+    if (ticket_draw(alloc->turn, bytes))
+        ticket_give(alloc->turn, &alloc->mobility.here, alloc, bytes);
 }
 
 void mobility_put(const struct alloc *alloc, struct stun_builder *b)

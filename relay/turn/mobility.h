@@ -56,8 +56,9 @@ struct mobility {
 /* Allocate: whether the client asks for mobility. Return: 0 and *ret, 400 for a ticket that is not
  * empty, 405 when it is not offered. */
 unsigned int mobility_read(const struct request *req, bool *ret);
-/* Makes the first ticket. Return: false when there is no randomness. */
-bool mobility_begin(struct alloc *alloc);
+/* Makes the first ticket. Without randomness there is none, which tells the client that this one
+ * does not move. */
+void mobility_begin(struct alloc *alloc);
 /* Adds the ticket that the client is to use next time, if it has asked for any. */
 void mobility_put(const struct alloc *alloc, struct stun_builder *b);
 
