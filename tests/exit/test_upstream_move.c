@@ -1,32 +1,8 @@
 /* Associations whose way to the relay is gone, where the relay has mobility (RFC 8016). */
-#include <errno.h>
 #include <string.h>
 
 #include "common/wire/channel.h"
-#include "tests/support/upstream_world.h"
-
-static struct upstream_world *w;
-static struct fake_server *a;
-static struct front_assoc *f;
-
-static void teardown(void)
-{
-    world_free(w);
-    w = NULL;
-}
-
-/* An association through a relay with mobility, which is reached by these at 3478. */
-static void setup_by(unsigned int protocol, unsigned int ready)
-{
-    w = world_new(ready);
-    a = world_server(w, SERVER_A);
-    a->mobile = true;
-    world_url(w, 0, HOST_A, protocol);
-    world_go(w, 0);
-    f = front_open_v4(w);
-    world_pass_ms(w, 2500); /* what is lost sooner counts as never found */
-    ck_assert_int_eq(f->opened.result, EXIT_OK);
-}
+#include "tests/exit/upstream_mobile_env.h"
 
 static void setup(void)
 {
@@ -54,10 +30,7 @@ static struct world_link *link_of(const struct front_assoc *front)
 
 static void drop(struct front_assoc *front)
 {
-    struct world_link *l = link_of(front);
-
-    l->closed = true;
-    fake_wire_close(l->wire, -ECONNRESET, "reset");
+    drop_link(link_of(front));
 }
 
 static void go_away(void)

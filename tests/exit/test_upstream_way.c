@@ -2,22 +2,11 @@
  * Connections that leave by an address which is not this machine's any more. What is asked is the
  * real machine: it has 127.0.0.1, and does not have an address of TEST-NET-1.
  */
-#include <errno.h>
-
-#include "tests/exit/upstream_dial_env.h"
-
-static struct front_assoc *f;
+#include "tests/exit/upstream_mobile_env.h"
 
 static void setup(void)
 {
-    w = world_new(1);
-    a = world_server(w, SERVER_A);
-    a->mobile = true;
-    world_url(w, 0, HOST_A, LISTEN_TCP);
-    world_go(w, 0);
-    f = front_open_v4(w);
-    world_pass_ms(w, 2500); /* what is lost sooner counts as never found */
-    ck_assert_int_eq(f->opened.result, EXIT_OK);
+    setup_by(LISTEN_TCP, 1);
 }
 
 /* All links that there are leave by this address from now on. */
